@@ -1,0 +1,1 @@
+"""Interatomic models, one family per file; `registry` finds them by name."""
