@@ -66,8 +66,11 @@ class Potential(nn.Module):
                  repulsion: CoreRepulsion | None, dtype: torch.dtype) -> None:  # fmt: skip
         super().__init__()
         self.model = model
-        self.scale = nn.Parameter(scale, requires_grad=train_scale_shift)
-        self.shift = nn.Parameter(shift, requires_grad=train_scale_shift)
+        if train_scale_shift:
+            self.scale, self.shift = nn.Parameter(scale), nn.Parameter(shift)
+        else:
+            self.register_buffer("scale", scale)
+            self.register_buffer("shift", shift)
         self.repulsion = repulsion
         self.dtype = dtype
 
@@ -90,11 +93,14 @@ class Potential(nn.Module):
 
         Returns: atomic_energy [N] eV (float64), edge_gradient [E, 3] eV/Angstrom (dtype of edge_vectors).
         """
-        vectors = edge_vectors.detach().requires_grad_(True)
+        # a clone, since freezing an archive takes `detach` away and the caller's tensor must not be touched
+        vectors = edge_vectors.detach().clone().requires_grad_(True)
         energy = self.atomic_energy(vectors, edge_index, atom_types)
         gradient = torch.autograd.grad([energy.sum()], [vectors], create_graph=self.training)[0]
         assert gradient is not None  # for TorchScript, whose autograd returns Optional
-        return (energy if self.training else energy.detach()), gradient
+        if self.training:
+            return energy, gradient
+        return energy.detach(), gradient
 
 
 def assemble_forces(edge_gradient: Tensor, edge_index: Tensor, num_atoms: int) -> Tensor:

@@ -68,7 +68,10 @@ class BesselEmbedding(nn.Module):
         super().__init__()
         self.power = power
         wavenumbers = torch.arange(1, num_radial + 1, dtype=torch.get_default_dtype())
-        self.wavenumbers = nn.Parameter(wavenumbers, requires_grad=trainable)
+        if trainable:
+            self.wavenumbers = nn.Parameter(wavenumbers)
+        else:
+            self.register_buffer("wavenumbers", wavenumbers)
         self.mix = nn.Parameter(unit_variance(num_radial, num_features) / math.sqrt(num_radial))
         self.center = nn.Parameter(torch.randn(num_types, num_features // 2))
         self.neighbor = nn.Parameter(torch.randn(num_types, num_features // 2))

@@ -5,12 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-COULOMB = 14.399645  # e^2 / (4 pi eps0), eV Angstrom: qqr2e of LAMMPS's metal units
-SCREENING_POWER = 0.23
-SCREENING_LENGTH = 0.46850  # Angstrom
-AMPLITUDES = (0.02817, 0.28022, 0.50986, 0.18175)
-DECAYS = (0.20162, 0.40290, 0.94229, 3.19980)
-
 
 def zbl_energy(r: Tensor, charge_i: Tensor, charge_j: Tensor) -> Tensor:
     """E(r) = e^2/(4 pi eps0) Z_i Z_j / r sum_k c_k exp(-d_k r / a),  a = 0.4685 / (Z_i^0.23 + Z_j^0.23).
@@ -21,8 +15,13 @@ def zbl_energy(r: Tensor, charge_i: Tensor, charge_j: Tensor) -> Tensor:
 
     Returns: [E] energy of the pair, eV (not halved).
     """
-    reduced = r * (charge_i.pow(SCREENING_POWER) + charge_j.pow(SCREENING_POWER)) / SCREENING_LENGTH
-    screening = torch.zeros_like(r)
-    for amplitude, decay in zip(AMPLITUDES, DECAYS):  # noqa: B905 (TorchScript)
-        screening = screening + amplitude * torch.exp(-decay * reduced)
-    return COULOMB * charge_i * charge_j / r * screening
+    # qqr2e of LAMMPS's metal units, eV Angstrom (the constants stand here since TorchScript sees no module globals)
+    coulomb = 14.399645
+    reduced = r * (charge_i.pow(0.23) + charge_j.pow(0.23)) / 0.46850
+    screening = (
+        0.02817 * torch.exp(-0.20162 * reduced)
+        + 0.28022 * torch.exp(-0.40290 * reduced)
+        + 0.50986 * torch.exp(-0.94229 * reduced)
+        + 0.18175 * torch.exp(-3.19980 * reduced)
+    )
+    return coulomb * charge_i * charge_j / r * screening

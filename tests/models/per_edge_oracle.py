@@ -32,10 +32,13 @@ def tensor_product(product, irreps_in, irreps_env, irreps_out, channels: int) ->
         if ir_c in ir_a * ir_b
     ]
     wide = [o3.Irreps([(channels, ir) for _, ir in irreps]) for irreps in (irreps_in, irreps_env, irreps_out)]
-    tp = o3.TensorProduct(
-        *wide, instructions, irrep_normalization="component", path_normalization="none", shared_weights=True,
-        internal_weights=True,
-    ).to(torch.float64)  # fmt: skip
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # or e3nn rounds its Clebsch-Gordan coefficients to float32
+    try:
+        tp = o3.TensorProduct(*wide, instructions, irrep_normalization="component", path_normalization="none",
+                              shared_weights=True, internal_weights=True)  # fmt: skip
+    finally:
+        torch.set_default_dtype(default)
     weight = product.weight.detach().expand(channels, -1)
     tp.weight.data = weight.T.reshape(-1).clone()
     return tp
