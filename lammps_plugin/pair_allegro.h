@@ -1,0 +1,52 @@
+/* -*- c++ -*- ----------------------------------------------------------
+   Pair style allegro: runs an allegro_dist archive in LAMMPS.
+
+     pair_style allegro [device auto|cpu|cuda|cuda:N] [block N]
+     pair_coeff * * model.pth Si O ...
+
+   This file derives from LAMMPS's class Pair and is distributed under the
+   GNU General Public License, version 2; see LICENSE in this directory.
+------------------------------------------------------------------------- */
+#ifndef LMP_PAIR_ALLEGRO_H
+#define LMP_PAIR_ALLEGRO_H
+
+#include "pair.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "edge_builder.hpp"
+#include "engine.hpp"
+
+namespace LAMMPS_NS {
+
+class PairAllegro : public Pair {
+ public:
+  explicit PairAllegro(class LAMMPS *);
+  ~PairAllegro() override;
+
+  void settings(int, char **) override;
+  void coeff(int, char **) override;
+  void init_style() override;
+  double init_one(int, int) override;
+  void compute(int, int) override;
+  double memory_usage() override;
+
+ private:
+  void allocate();
+  void open_archive(const std::string &path);
+  void map_types(const std::string &path, int num_elements, char **names);
+  void add_block(const allegro_dist::EdgeBuilder &edges);
+  void report(const std::string &path) const;
+
+  std::string device_ = "auto";
+  int block_edges_ = 0;    // 0: what the evaluator prefers
+  std::unique_ptr<allegro_dist::Engine> engine_;
+  allegro_dist::TypeMap types_;
+  std::vector<double> atomic_energy_, edge_gradient_;    // of one block
+};
+
+}    // namespace LAMMPS_NS
+
+#endif
