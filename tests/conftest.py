@@ -14,6 +14,8 @@ from ase.neighborlist import neighbor_list
 from allegro_dist.config import AllegroConfig
 from allegro_dist.potential import Potential, build_potential
 
+torch.set_num_threads(1)  # small tensors: more threads cost more than they bring
+
 TYPE_NAMES = ("Si", "O", "H")
 MIXED_CUTOFFS = {"O-H": 3.5, "H-O": 4.0, "H-H": 3.0}
 

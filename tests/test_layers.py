@@ -1,0 +1,53 @@
+"""No import runs up or sideways: nn <- models <- potential <- deploy, simulate, training <- cli; data beside nn."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "allegro_dist"
+MAY_IMPORT = {
+    "config": set(),
+    "data": {"config"},
+    "nn": {"config"},
+    "models": {"config", "nn"},
+    "potential": {"config", "nn", "models"},
+    "deploy": {"config", "nn", "models", "potential"},
+    "training": {"config", "data", "potential"},
+    "simulate": {"config", "data", "potential", "deploy"},
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    """First-level parts of allegro_dist that a file imports, wherever in the file."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        modules = []
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            modules = [node.module] if node.module != "allegro_dist" else [f"allegro_dist.{a.name}" for a in node.names]
+        elif isinstance(node, ast.Import):
+            modules = [a.name for a in node.names]
+        names |= {m.split(".")[1] for m in modules if m.startswith("allegro_dist.")}
+    return names
+
+
+@pytest.mark.parametrize("layer", MAY_IMPORT)
+def test_layer_imports_only_what_is_below_it(layer):
+    folder = PACKAGE / layer
+    for path in folder.rglob("*.py") if folder.is_dir() else [PACKAGE / f"{layer}.py"]:
+        forbidden = imports_of(path) - MAY_IMPORT[layer] - {layer}
+        assert not forbidden, f"{path.relative_to(PACKAGE)} imports {forbidden}"
+
+
+def test_torch_jit_is_called_in_one_python_and_one_cpp_file():
+    python = [p.name for p in PACKAGE.rglob("*.py") if "torch.jit." in p.read_text()]
+    sources = [*(PACKAGE / "csrc").rglob("*.cpp"), *(PACKAGE.parent / "lammps_plugin").rglob("*.cpp")]
+    cpp = [p.name for p in sources if "torch::jit" in p.read_text()]
+    assert python == ["archive.py"]
+    assert cpp == ["torchscript_evaluator.cpp"]
+
+
+def test_pair_style_includes_no_torch_header():
+    for path in (PACKAGE.parent / "lammps_plugin").iterdir():
+        if path.suffix in (".cpp", ".h", ".hpp"):
+            assert "torch" not in "".join(line for line in path.read_text().splitlines() if line.startswith("#include"))
