@@ -1,0 +1,68 @@
+"""The command line: a run from data to archive, and one-line errors."""
+
+import json
+
+import pytest
+from ase.calculators.emt import EMT
+from ase.io import write
+
+from allegro_dist.cli import main
+from tests.conftest import bulk
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A short run on copper frames labelled by ASE's EMT."""
+    folder = tmp_path_factory.mktemp("cli")
+    frames = []
+    for seed in range(12):
+        atoms = bulk("Cu", cubic=True)
+        atoms.rattle(0.1, seed=seed)
+        atoms.calc = EMT()
+        atoms.get_forces(), atoms.get_stress()
+        frames.append(atoms)
+    write(folder / "train.xyz", frames)
+    (folder / "config.yaml").write_text(
+        f"data: {{train: {folder / 'train.xyz'}}}\nrun: {{dir: {folder / 'run'}}}\n"
+        "model: {num_scalar_features: 8, num_tensor_features: 4, l_max: 1, r_max: 4.0}\ntraining: {max_epochs: 3}\n"
+    )
+    assert main(["train", str(folder / "config.yaml"), "training.batch_size=4"]) == 0
+    return folder
+
+
+def test_train_evaluate_deploy_inspect(run, capsys):
+    archive = str(run / "model.pth")
+    assert main(["deploy", str(run / "run"), "-o", archive]) == 0
+    assert main(["evaluate", archive, str(run / "train.xyz"), "--json", str(run / "a.json")]) == 0
+    assert main(["evaluate", str(run / "run"), str(run / "train.xyz"), "--json", str(run / "b.json")]) == 0
+    by_archive, by_run = (json.loads((run / f).read_text()) for f in ("a.json", "b.json"))
+    for name in ("energy", "energy_per_atom", "forces", "stress"):
+        for kind in ("mae", "rmse"):
+            assert by_archive[name][kind] == pytest.approx(by_run[name][kind], rel=1e-4)
+    capsys.readouterr()
+    assert main(["inspect", archive]) == 0
+    card = json.loads(capsys.readouterr().out)
+    assert card["type_names"] == ["Cu"] and card["training"]["epochs"] == 3
+
+
+def test_deploy_in_float64_gives_the_same_model_more_precisely(run):
+    assert main(["deploy", str(run / "run"), "-o", str(run / "m64.pth"), "--dtype", "float64"]) == 0
+    assert main(["evaluate", str(run / "m64.pth"), str(run / "train.xyz"), "--json", str(run / "c.json")]) == 0
+    errors = json.loads((run / "c.json").read_text())
+    assert main(["evaluate", str(run / "run"), str(run / "train.xyz"), "--json", str(run / "b.json")]) == 0
+    assert errors["forces"]["mae"] == pytest.approx(json.loads((run / "b.json").read_text())["forces"]["mae"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["train", "nowhere.yaml"], "nowhere.yaml: no such configuration file"),
+        (["evaluate", "nowhere.pth", "nowhere.xyz"], "nowhere"),
+        (["deploy", "nowhere"], "nowhere: not the folder of a training run"),
+        (["inspect", "nowhere.pth"], "nowhere.pth: no such file"),
+    ],
+)
+def test_error_is_one_line_that_names_the_thing(arguments, message, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
