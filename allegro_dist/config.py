@@ -1,0 +1,271 @@
+"""Every setting of a run, as frozen dataclasses; YAML in, checked values out.
+
+A configuration is data: it is read by name and never names an import path.  Unknown keys are refused with the nearest
+known one suggested, values are checked where they are declared, and `dump` writes the complete configuration back, so
+that a run folder always holds what was really used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+_STRICT = ConfigDict(extra="forbid")
+
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+class ConfigError(ValueError):
+    """A configuration that can't be used; the message names the key, what was expected and what came."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class AllegroConfig:
+    """The Allegro model (Musaelian et al. 2023, revised form of 2025); defaults suit a few hundred DFT frames."""
+
+    family: Literal["allegro"] = "allegro"
+    type_names: tuple[str, ...] | None = None
+    """Chemical symbols of the model types, in order; found from the training data when not given."""
+    r_max: Positive = 5.0
+    """Cutoff radius, Angstrom."""
+    pair_cutoffs: dict[str, Positive] = Field(default_factory=dict)
+    """Smaller cutoffs (Angstrom) for ordered type pairs, "center-neighbor": {"H-H": 3.0}."""
+    l_max: Annotated[int, Field(ge=0, le=4)] = 2
+    """Highest order of the spherical harmonics."""
+    parity: bool = True
+    """True: all irreps of O(3) in the tensor track; False: only those of the spherical harmonics."""
+    num_layers: Annotated[int, Field(ge=1, le=6)] = 2
+    num_scalar_features: Count = 64
+    """Channels of the latents."""
+    num_tensor_features: Count = 32
+    """Channels of the tensor track."""
+    radial_basis: Literal["bessel", "spline"] = "bessel"
+    num_radial: Count = 8
+    """Number of Bessel functions, or of splines per type pair."""
+    bessel_trainable: bool = False
+    spline_span: Count = 6
+    """Number of splines that overlap at a point (spline basis only)."""
+    envelope_power: Annotated[int, Field(ge=2, le=20)] = 6
+    """Exponent p of the polynomial envelope (Bessel basis only)."""
+    two_body_mlp_depth: Annotated[int, Field(ge=0)] = 1
+    two_body_mlp_width: Count = 64
+    latent_mlp_depth: Annotated[int, Field(ge=0)] = 1
+    latent_mlp_width: Count = 64
+    readout_mlp_depth: Annotated[int, Field(ge=0)] = 1
+    readout_mlp_width: Count = 32
+    path_channel_coupling: bool = True
+    """True: a weight for each path and channel; False: one for each path."""
+    avg_num_neighbors: Positive | dict[str, Positive] | Literal["auto", "per_type"] = "auto"
+    """Normalization of neighbor sums: mean of the training set, its mean per center type, or given values."""
+    per_type_scale: Positive | dict[str, Positive] | Literal["force_rms"] = "force_rms"
+    """Energy scale of a type, eV: root mean square of the training forces x 1 Angstrom, or given values."""
+    per_type_shift: float | dict[str, float] | Literal["least_squares", "isolated_atoms"] = "least_squares"
+    """Energy of an atom without neighbors, eV: fitted to the training energies, the isolated atoms' energies of the data
+    plus the mean of what is left per atom, or given values."""
+    train_scale_shift: bool = False
+    """Let training change the scales and shifts."""
+    zbl: bool = False
+    """Add the Ziegler-Biersack-Littmark core repulsion between all pairs."""
+    dtype: Literal["float32", "float64"] = "float32"
+
+    @model_validator(mode="after")
+    def _check(self) -> AllegroConfig:
+        if self.radial_basis == "bessel" and self.num_scalar_features % 2:
+            raise ValueError(f"num_scalar_features must be even for the type embedding, got {self.num_scalar_features}")
+        if self.radial_basis == "spline" and self.spline_span > self.num_radial:
+            raise ValueError(f"spline_span must not exceed num_radial = {self.num_radial}, got {self.spline_span}")
+        for pair, cutoff in self.pair_cutoffs.items():
+            if len(pair.split("-")) != 2:
+                raise ValueError(f"pair_cutoffs: keys are 'center-neighbor', got '{pair}'")
+            if cutoff > self.r_max:
+                raise ValueError(f"pair_cutoffs: {pair} = {cutoff} exceeds r_max = {self.r_max}")
+        return self
+
+
+ModelConfig = AllegroConfig
+"""The union of the families' configurations; Allegro is the first."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class DataConfig:
+    """Where frames come from: anything that ASE reads (energy eV, forces eV/Angstrom, stress eV/Angstrom^3)."""
+
+    train: str | tuple[str, ...]
+    """File or files of training frames."""
+    val: str | tuple[str, ...] | Fraction = 0.1
+    """Validation frames: files, or the fraction of the training frames to hold out."""
+    test: str | tuple[str, ...] | None = None
+    """Frames to measure the best model on, at the end."""
+    isolated_atoms: str | None = None
+    """File with one single-atom frame per element (for per_type_shift: isolated_atoms)."""
+    max_frames: Count | None = None
+    """Use only so many training frames (validation included), drawn by the seed."""
+    allow_missing_forces: bool = False
+    """Let training frames without forces teach their energies only; False: refuse them."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class LossConfig:
+    """Weights of the mean squared errors: energy per atom (eV), force component (eV/A), stress component (eV/A^3)."""
+
+    energy: NonNegative = 1.0
+    forces: NonNegative = 1.0
+    stress: NonNegative = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ScheduleConfig:
+    """Learning rate over the run."""
+
+    name: Literal["cosine", "plateau", "constant"] = "cosine"
+    unit: Literal["auto", "epochs", "minutes"] = "auto"
+    """What cosine and warm-up count: a share of max_epochs or of max_minutes; auto takes whichever is further on."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """Share of the run over which the rate rises linearly from zero."""
+    final: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Cosine: the rate at the end, as a share of the first."""
+    factor: Fraction = 0.8
+    """Plateau: multiply the rate by this when the validation loss has not fallen for `patience` epochs."""
+    patience: Count = 25
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TrainingConfig:
+    max_epochs: Count = 1000
+    max_minutes: Positive | None = None
+    """Wall time after which training stops as if the epochs were done."""
+    batch_size: Count = 5
+    """Frames per step, over all ranks."""
+    optimizer: Literal["adam", "adamw"] = "adam"
+    learning_rate: Positive = 4e-3
+    weight_decay: NonNegative = 0.0
+    clip_gradient: Positive | None = 10.0
+    """Largest norm of the gradient; None: no clipping."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Decay per step of the running average of the weights, which is what is validated and deployed; 0: off."""
+    early_stopping: Count | None = None
+    """Stop when the validation loss has not fallen for so many epochs."""
+    validate_every: Count = 1
+    """Epochs between validations."""
+    checkpoint_every: Count = 10
+    """Epochs between checkpoints of the complete state (one is also written at the end and on SIGTERM)."""
+    loss: LossConfig = Field(default_factory=LossConfig)
+    schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Count | None = None
+    """CPU threads per process; None: the machine's cores divided by the processes on it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingConfig:
+        if self.schedule.unit == "minutes" and self.max_minutes is None:
+            raise ValueError("schedule.unit: minutes needs max_minutes")
+        if self.loss.energy == self.loss.forces == self.loss.stress == 0:
+            raise ValueError("loss: at least one weight must be above 0")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class RunFolderConfig:
+    dir: str = "run"
+    """Folder for checkpoints, metrics and plots; a run found in it is resumed."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class RunConfig:
+    """The whole of a training run."""
+
+    data: DataConfig
+    model: ModelConfig = Field(default_factory=AllegroConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    run: RunFolderConfig = Field(default_factory=RunFolderConfig)
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+# --- reading and writing -----------------------------------------------------------------------------------------
+
+
+def from_dict(cls: type, values: dict[str, Any], source: str = "configuration") -> Any:
+    """Build the dataclass `cls` from nested plain values; raises ConfigError that names each bad key."""
+    try:
+        return TypeAdapter(cls).validate_python(values)
+    except ValidationError as error:
+        lines = [_explain(cls, e) for e in error.errors(include_url=False)]
+        raise ConfigError(f"{source}: " + "; ".join(dict.fromkeys(lines))) from None
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain nested values (lists for tuples), ready for YAML or JSON."""
+    return TypeAdapter(type(config)).dump_python(config, mode="json")
+
+
+def load(path: str | os.PathLike[str], overrides: list[str] | None = None, cls: type = RunConfig) -> Any:
+    """Read a YAML file, apply `key.sub=value` overrides, and check the result.
+
+    Relative paths inside the file stay as they are: they are taken from the working directory, as in the shell.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys to values, got {type(values).__name__}")
+    for item in overrides or []:
+        _override(values, item)
+    return from_dict(cls, values, str(path))
+
+
+def dump(config: Any, path: str | os.PathLike[str]) -> None:
+    """Write the complete configuration as YAML."""
+    Path(path).write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
+
+
+def _override(values: dict[str, Any], item: str) -> None:
+    key, equals, text = item.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"override '{item}': expected key=value, for example training.max_epochs=100")
+    *parents, last = key.split(".")
+    node = values
+    for name in parents:
+        node = node.setdefault(name, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"override '{item}': '{name}' is a value, not a section")
+    node[last] = yaml.safe_load(text)
+
+
+def _explain(cls: type, error: Any) -> str:
+    """One line for a pydantic error; for an unknown key, the nearest known one."""
+    location = [str(part) for part in error["loc"] if not str(part).startswith(("function-", "constrained-"))]
+    key = ".".join(location) or "(top level)"
+    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _fields_at(cls, location[:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else f"; known keys: {', '.join(known)}"
+        return f"unknown key '{key}'{hint}"
+    if error["type"] in ("missing", "missing_argument"):
+        return f"missing key '{key}'"
+    return f"'{key}': {error['msg']}, got {error.get('input')!r}"
+
+
+def _fields_at(cls: type, location: list[str]) -> list[str]:
+    """Names of the fields of the section at `location` below `cls`."""
+    import typing
+
+    for name in location:
+        hints = typing.get_type_hints(cls)
+        if not dataclasses.is_dataclass(hints.get(name)):
+            return []
+        cls = hints[name]
+    return [f.name for f in dataclasses.fields(cls)]

@@ -1,0 +1,1 @@
+"""From files that ASE reads to batches of graphs."""

@@ -1,0 +1,120 @@
+"""Files that are either whole or not there, and the checkpoints of a run.
+
+last.ckpt holds the complete state, from which a run goes on to the bit; best.ckpt the averaged weights of the best
+epoch, with what is needed to build the potential.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from allegro_dist.config import AllegroConfig, ConfigError, RunConfig, from_dict, to_dict
+from allegro_dist.data.statistics import Statistics
+from allegro_dist.potential import Potential, build_potential
+
+FORMAT = 1
+MAY_CHANGE = (
+    "run.dir", "training.max_epochs", "training.max_minutes", "training.checkpoint_every", "training.device",
+    "training.threads",
+)  # fmt: skip
+"""Keys that a resumed run may change; the others make it a different run."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that can't be written or read, or belongs to another run."""
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file by way of a temporary one beside it, synced before it takes the name."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        before = "; the previous one is untouched" if path.exists() else ""
+        raise CheckpointError(f"{path}: can't be written: {error.strerror}{before}") from error
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint: nested plain values and tensors."""
+    buffer = io.BytesIO()  # torch.save straight to a file would hide the reason of a failed write
+    torch.save({"format": FORMAT, **state}, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A checkpoint, on the CPU; raises CheckpointError when it isn't one or is of a newer format."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        version = int(state["format"])
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
+    except Exception as error:
+        raise CheckpointError(f"{path}: not a whole checkpoint: {error}") from error
+    if version > FORMAT:
+        raise CheckpointError(f"{path}: format {version} is newer than this version of allegro_dist reads ({FORMAT})")
+    return state
+
+
+def check_same_run(path: Path, state: dict[str, Any], config: RunConfig, digest: str) -> None:
+    """Raise CheckpointError that names the keys in which `config` differs from the checkpoint's, or changed data."""
+    then, now = _flatten(state["config"]), _flatten(to_dict(config))
+    differing = [k for k in dict.fromkeys([*then, *now]) if then.get(k) != now.get(k) and k not in MAY_CHANGE]
+    if differing:
+        lines = ", ".join(f"{k} (was {then.get(k)}, now {now.get(k)})" for k in differing)
+        raise CheckpointError(f"{path} belongs to a run with another configuration: {lines}. Take another run.dir, or delete it")
+    if state["digest"] != digest:
+        raise CheckpointError(f"{path} belongs to a run on other training frames: data.train has changed since")
+
+
+def build_from(state: dict[str, Any]) -> Potential:
+    """The potential that a checkpoint describes, with its weights, in eval mode."""
+    model = from_dict(AllegroConfig, state["config"]["model"], "checkpoint")
+    statistics = Statistics(**{name: tuple(values) for name, values in state["statistics"].items()})
+    potential = build_potential(model, **statistics._asdict())
+    potential.load_state_dict(state["weights"])
+    return potential.eval()
+
+
+def load_run(run_dir: str | os.PathLike[str], which: Literal["best", "last"] = "best") -> Potential:
+    """The potential of a run, with the averaged weights of its best or last epoch.
+
+    Raises CheckpointError when the folder holds no such checkpoint.
+    """
+    path = Path(run_dir) / f"{which}.ckpt"
+    if not path.exists():
+        raise CheckpointError(f"{run_dir}: not the folder of a training run: {path.name} is missing")
+    state = read(path)
+    if which == "last":
+        state["weights"].update(state["ema"])
+    return build_from(state)
+
+
+def load_config(run_dir: str | os.PathLike[str]) -> RunConfig:
+    """The configuration that a run used."""
+    path = Path(run_dir) / "best.ckpt"
+    if not path.exists():
+        raise ConfigError(f"{run_dir}: not the folder of a training run: {path.name} is missing")
+    return from_dict(RunConfig, read(path)["config"], str(path))
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat.update(_flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value})
+    return flat

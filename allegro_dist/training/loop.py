@@ -1,0 +1,244 @@
+"""The training loop: steps, epochs, validation, and the state that a checkpoint holds."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.nn.utils import clip_grad_norm_
+
+from allegro_dist.config import TrainingConfig
+from allegro_dist.data.graph import Graph, collate
+from allegro_dist.potential import Potential
+from allegro_dist.training.distributed import Ranks, reduce_gradients
+from allegro_dist.training.ema import MovingAverage
+from allegro_dist.training.evaluate import error_sums, evaluation_batches
+from allegro_dist.training.loss import batch_loss, label_counts, loss_weights
+from allegro_dist.training.metrics import ErrorSums
+from allegro_dist.training.prediction import errors_of, predict
+from allegro_dist.training.sampler import epoch_batches, rank_share
+from allegro_dist.training.schedule import Schedule, run_progress
+
+MAX_REFUSED = 10
+"""Consecutive steps with gradients that are not finite, after which training stops."""
+
+
+class DivergedError(RuntimeError):
+    """Training produces no finite gradients any more."""
+
+
+class Best:
+    """The epoch with the lowest validation loss, and its averaged weights."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.loss = math.inf
+        self.weights: dict[str, torch.Tensor] = {}
+        self.errors: dict[str, Any] = {}
+
+
+class Trainer:
+    """A potential on its way through the epochs; every rank has one and all hold the same weights.
+
+    `epoch` is the number of complete epochs, `position` the number of batches done of the next.
+    """
+
+    def __init__(self, potential: Potential, train: Sequence[Graph], val: Sequence[Graph], config: TrainingConfig,
+                 seed: int, ranks: Ranks) -> None:  # fmt: skip
+        self.config, self.seed, self.ranks = config, seed, ranks
+        self.potential = potential.to(ranks.device)
+        self.train_graphs = list(train)
+        self.val_batches = evaluation_batches(val[ranks.rank :: ranks.size], ranks.device)
+        self.weights = loss_weights(config.loss)
+        self.counts = label_counts(train)
+        self.with_stress = config.loss.stress > 0
+
+        trainable = {name: p for name, p in potential.named_parameters() if p.requires_grad}
+        self.parameters = list(trainable.values())
+        ranks.broadcast(self.parameters)
+        optimizer = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+        self.optimizer = optimizer(self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+        self.average = MovingAverage(trainable, config.ema)
+        self.schedule = Schedule(config.schedule)
+        self.train_errors = self._new_sums()
+        self.best = Best()
+
+        self.epoch = self.position = self.num_steps = 0
+        self.num_refused = self.refused_in_a_row = 0
+        self.earlier_minutes = 0.0
+        self.clock = time.monotonic()
+        self.minutes = 0.0  # as all ranks know it: rank 0's clock at the last step
+        self.num_batches = -(-len(train) // config.batch_size)
+        self.learning_rate = 0.0
+        self.stop_signal = 0
+
+    # --- one step ----------------------------------------------------------------------------------------------------
+
+    def step(self, indices: list[int]) -> bool:
+        """One step on a global batch; False when a rank was told to stop."""
+        self.learning_rate = self.config.learning_rate * self.schedule.factor(self.progress())
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        self.optimizer.zero_grad()
+        # Divided by the counts of the global batch: gradients of ranks add up to that of one process.
+        coefficients = (self.weights / self.counts[indices].sum(0).clamp(min=1)).tolist()
+        mine = rank_share(indices, self.ranks.rank, self.ranks.size)
+        errors, batch = None, None
+        if mine:
+            batch = collate([self.train_graphs[i] for i in mine]).to(self.ranks.device)
+            errors = errors_of(predict(self.potential, batch, stress=self.with_stress), batch)
+            batch_loss(errors, batch, coefficients).backward()
+        control = [float(self.stop_signal > 0), self._clock_minutes() if self.ranks.is_main else 0.0]
+        stop, self.minutes = reduce_gradients(self.ranks, self.parameters, control)
+        norm = float(clip_grad_norm_(self.parameters, self.config.clip_gradient or math.inf))
+        # The norm is that of the summed gradient, so all ranks refuse together.
+        if math.isfinite(norm):
+            self.optimizer.step()
+            self.average.update()
+            self.refused_in_a_row = 0
+            if errors is not None and batch is not None:
+                self.train_errors.add(errors, batch)
+        else:
+            self._refuse(indices)
+        self.num_steps += 1
+        self.position += 1
+        return not stop
+
+    def _refuse(self, indices: list[int]) -> None:
+        self.num_refused += 1
+        self.refused_in_a_row += 1
+        if self.refused_in_a_row >= MAX_REFUSED:
+            raise DivergedError(
+                f"{MAX_REFUSED} steps in a row had gradients that are not finite (epoch {self.epoch + 1}, step {self.num_steps + 1}, "
+                f"training frames {indices}). Lower training.learning_rate (now {self.config.learning_rate}), or look for "
+                "frames with atoms that nearly touch or with extreme labels"
+            )
+
+    # --- epochs ------------------------------------------------------------------------------------------------------
+
+    def run_epoch(self) -> Iterator[bool]:
+        """The rest of the present epoch, step by step; yields False, and ends, when told to stop."""
+        batches = epoch_batches(len(self.train_graphs), self.config.batch_size, self.seed, self.epoch)
+        self.potential.train()
+        for indices in batches[self.position :]:
+            go_on = self.step(indices)
+            yield go_on
+            if not go_on or self.out_of_time():
+                return
+
+    def validate(self) -> dict[str, Any]:
+        """Validate the averaged weights, remember them if they are the best; returns the line for metrics.jsonl."""
+        self.potential.eval()
+        with self.average.applied():
+            sums = error_sums(self.potential, self.val_batches, self.train_errors.type_names, self.ranks.device).reduce(self.ranks)
+        loss = sums.loss(self.config.loss)
+        self.schedule.end_epoch(loss)
+        number = self.epoch + (self.position > 0)
+        if loss < self.best.loss:
+            self.best.epoch, self.best.loss, self.best.errors = number, loss, sums.result()
+            self.best.weights = self.average.named()
+        trained = self.train_errors.reduce(self.ranks)
+        return {
+            "epoch": number,
+            "step": self.num_steps,
+            "lr": self.learning_rate,
+            "minutes": self.minutes,
+            "train": {"loss": trained.loss(self.config.loss), **trained.result()},
+            "val": {"loss": loss, **sums.result()},
+            "refused_steps": self.num_refused,
+        }
+
+    def end_epoch(self) -> None:
+        """Turn to the next epoch."""
+        self.epoch, self.position = self.epoch + 1, 0
+        self.train_errors = self._new_sums()
+
+    def validation_due(self) -> bool:
+        """Whether the epoch just done is one to validate after."""
+        number = self.epoch + 1
+        last = number >= self.config.max_epochs or self.position < self.num_batches
+        return last or number % self.config.validate_every == 0
+
+    def finished(self) -> str:
+        """Why training is over, or nothing."""
+        if self.epoch >= self.config.max_epochs:
+            return f"{self.config.max_epochs} epochs done"
+        if self.out_of_time():
+            return f"{self.config.max_minutes} minutes are over"
+        patience = self.config.early_stopping
+        if patience is not None and self.best.epoch and self.epoch - self.best.epoch >= patience:
+            return f"the validation loss has not fallen for {patience} epochs"
+        return ""
+
+    def out_of_time(self) -> bool:
+        return self.config.max_minutes is not None and self.minutes >= self.config.max_minutes
+
+    def progress(self) -> float:
+        """Share of the run that is done."""
+        return run_progress(self.config, self.epoch + self.position / self.num_batches, self.minutes)
+
+    @contextmanager
+    def stopped_by_signals(self) -> Iterator[None]:
+        """Inside, SIGTERM and SIGINT let the running step finish and then stop all ranks."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        previous = {s: signal.signal(s, self._note_signal) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _note_signal(self, number: int, frame: object) -> None:
+        self.stop_signal = number
+
+    def _clock_minutes(self) -> float:
+        return self.earlier_minutes + (time.monotonic() - self.clock) / 60.0
+
+    def _new_sums(self) -> ErrorSums:
+        return ErrorSums(self.potential.parameters_used.type_names, self.ranks.device)
+
+    # --- state -------------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """All that a later process needs to go on to the bit, on the CPU's side where it matters."""
+        return {
+            "weights": self.potential.state_dict(),
+            "ema": self.average.named(),
+            "ema_updates": self.average.num_updates,
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state(),
+            "train_errors": self.train_errors.reduce(self.ranks).sums,
+            "best": vars(self.best),
+            "rng": torch.get_rng_state(),
+            "epoch": self.epoch,
+            "position": self.position,
+            "num_steps": self.num_steps,
+            "num_refused": self.num_refused,
+            "refused_in_a_row": self.refused_in_a_row,
+            "minutes": self._clock_minutes(),
+            "learning_rate": self.learning_rate,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.potential.load_state_dict(state["weights"])
+        self.average.restore(state["ema"], state["ema_updates"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.restore(state["schedule"])
+        if self.ranks.is_main:  # the saved sums are those of all ranks
+            self.train_errors.sums.copy_(state["train_errors"])
+        vars(self.best).update(state["best"])
+        torch.set_rng_state(state["rng"])
+        for name in ("epoch", "position", "num_steps", "num_refused", "refused_in_a_row", "minutes", "learning_rate"):
+            setattr(self, name, state[name])
+        self.earlier_minutes, self.clock = self.minutes, time.monotonic()
+        if self.position >= self.num_batches:
+            self.end_epoch()

@@ -1,0 +1,175 @@
+"""A whole training run: data and statistics in, a run folder out; resumed when the folder holds a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import allegro_dist
+from allegro_dist.config import RunConfig, dump, to_dict
+from allegro_dist.data.dataset import Frames, build_graphs, find_type_names, load_frames
+from allegro_dist.data.statistics import Statistics, compute_statistics
+from allegro_dist.data.structure import Structure
+from allegro_dist.potential import DTYPES, Potential, build_potential, pair_cutoffs
+from allegro_dist.training import checkpoint
+from allegro_dist.training.distributed import Ranks, start_ranks, stop_ranks
+from allegro_dist.training.evaluate import error_sums, evaluation_batches, parity_of
+from allegro_dist.training.loop import Trainer
+from allegro_dist.training.plots import plot_learning_curve, plot_parity
+from allegro_dist.training.progress import ProgressDisplay
+
+
+class Interrupted(RuntimeError):
+    """Training was stopped by a signal, after writing its checkpoint; `signal` is the signal's number."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.signal = number
+
+
+def train(config: RunConfig) -> Path:
+    """Train a potential; returns the run folder (config.yaml, metrics.jsonl, best.ckpt, last.ckpt, results.json, PNGs).
+
+    Goes on from last.ckpt where the folder holds one of the same configuration and data.  Raises Interrupted after
+    SIGTERM or SIGINT, with the state saved; DataError, ConfigError, CheckpointError, DivergedError as they say.
+    """
+    ranks = start_ranks(config.training.device, config.training.threads)
+    try:
+        return _train(config, ranks)
+    finally:
+        stop_ranks()
+
+
+def _train(config: RunConfig, ranks: Ranks) -> Path:
+    loss = config.training.loss
+    frames = load_frames(config.data, seed=config.seed, forces=loss.forces > 0, stress=loss.stress > 0)
+    type_names = config.model.type_names or find_type_names([*frames.train, *frames.val, *frames.test])
+    cutoffs, dtype = pair_cutoffs(config.model, type_names), DTYPES[config.model.dtype]
+    train_graphs = build_graphs(frames.train, type_names, cutoffs, dtype)
+    val_graphs = build_graphs(frames.val, type_names, cutoffs, dtype)
+    statistics = compute_statistics(config.model, type_names, frames.train, train_graphs, frames.isolated)
+    torch.manual_seed(config.seed)
+    trainer = Trainer(build_potential(config.model, **statistics._asdict()), train_graphs, val_graphs, config.training,
+                      config.seed, ranks)  # fmt: skip
+
+    folder = Path(config.run.dir)
+    identity = {"config": to_dict(config), "statistics": _plain(statistics), "digest": frames.digest}
+    records = _open_folder(folder, config, trainer, frames.digest)
+    ranks.barrier()
+    with ProgressDisplay(shown=ranks.is_main) as display, trainer.stopped_by_signals():
+        display.message(_summary(config, trainer, frames, statistics))
+        stopped = _epochs(trainer, display, records, folder, identity)
+    if stopped:
+        raise Interrupted(f"interrupted; the state is in {folder / 'last.ckpt'}: run the same command to go on", stopped)
+    if ranks.is_main:
+        finish(folder, config, frames, records, trainer, identity)
+    ranks.barrier()
+    return folder
+
+
+def _epochs(trainer: Trainer, display: ProgressDisplay, records: list[dict[str, Any]], folder: Path,
+            identity: dict[str, Any]) -> int:  # fmt: skip
+    """Train to the end, writing metrics and checkpoints; returns the number of the signal that stopped it, or 0."""
+    while not trainer.finished():
+        for go_on in trainer.run_epoch():
+            display.update(trainer.epoch + 1, trainer.progress(), trainer.learning_rate)
+            if not go_on:
+                _save(trainer, folder, identity)
+                return trainer.stop_signal or signal.SIGTERM
+        if trainer.validation_due():
+            record = trainer.validate()
+            records.append(record)
+            display.epoch(record, trainer.progress())
+            if trainer.ranks.is_main:
+                with open(folder / "metrics.jsonl", "a") as file:
+                    file.write(json.dumps(record) + "\n")
+        if trainer.position < trainer.num_batches:  # out of time: what is left of the epoch is for a longer run
+            break
+        trainer.end_epoch()
+        if trainer.epoch % trainer.config.checkpoint_every == 0:
+            _save(trainer, folder, identity)
+    _save(trainer, folder, identity)
+    display.message(f"stopped: {trainer.finished()}")
+    return 0
+
+
+def _save(trainer: Trainer, folder: Path, identity: dict[str, Any]) -> None:
+    """Write last.ckpt and best.ckpt (rank 0)."""
+    state = trainer.state()  # sums over ranks: all take part
+    if not trainer.ranks.is_main:
+        return
+    checkpoint.save(folder / "last.ckpt", {**identity, **state})
+    best = trainer.best
+    if best.epoch:
+        weights = {**state["weights"], **best.weights}
+        checkpoint.save(folder / "best.ckpt", {**identity, "weights": weights, "epoch": best.epoch, "errors": best.errors})
+
+
+def _open_folder(folder: Path, config: RunConfig, trainer: Trainer, digest: str) -> list[dict[str, Any]]:
+    """Create the run folder, or restore the trainer from its checkpoint; returns the metrics so far."""
+    last = folder / "last.ckpt"
+    records: list[dict[str, Any]] = []
+    if last.exists():
+        state = checkpoint.read(last)
+        checkpoint.check_same_run(last, state, config, digest)
+        trainer.restore(state)
+        # Lines of epochs after the checkpoint would come twice.
+        done = trainer.epoch
+        lines = (folder / "metrics.jsonl").read_text().splitlines() if (folder / "metrics.jsonl").exists() else []
+        records = [r for r in map(json.loads, lines) if r["epoch"] <= done]
+    if trainer.ranks.is_main:
+        folder.mkdir(parents=True, exist_ok=True)
+        dump(config, folder / "config.yaml")
+        text = "".join(json.dumps(r) + "\n" for r in records)
+        checkpoint.write_atomically(folder / "metrics.jsonl", text.encode())
+    return records
+
+
+def finish(folder: Path, config: RunConfig, frames: Frames, records: list[dict[str, Any]], trainer: Trainer,
+           identity: dict[str, Any]) -> None:  # fmt: skip
+    """Measure the best weights on validation and test frames; results.json and pictures."""
+    potential = checkpoint.load_run(folder).to(trainer.ranks.device)
+    results: dict[str, Any] = {
+        "version": allegro_dist.__version__,
+        "best_epoch": trainer.best.epoch,
+        "epochs": trainer.epoch,
+        "steps": trainer.num_steps,
+        "refused_steps": trainer.num_refused,
+        "minutes": trainer.minutes,
+        "num_weights": sum(p.numel() for p in trainer.parameters),
+        "data": {"digest": frames.digest, "train": len(frames.train), "val": len(frames.val), "test": len(frames.test)},
+        "statistics": identity["statistics"],
+    }
+    for name, structures in (("val", frames.val), ("test", frames.test)):
+        if structures:
+            results[name] = _measure(potential, config, structures, folder / "parity.png", f"{name} frames")
+    checkpoint.write_atomically(folder / "results.json", json.dumps(results, indent=2).encode())
+    plot_learning_curve(records, folder / "learning_curve.png")
+
+
+def _measure(potential: Potential, config: RunConfig, structures: list[Structure], picture: Path, title: str) -> dict[str, Any]:
+    used, device = potential.parameters_used, potential.shift.device
+    graphs = build_graphs(structures, used.type_names, pair_cutoffs(used.config, used.type_names), DTYPES[config.model.dtype])
+    batches = evaluation_batches(graphs, device)
+    errors = error_sums(potential, batches, used.type_names, device).result()
+    plot_parity(parity_of(potential, batches, device), errors, picture, title)
+    return errors
+
+
+def _summary(config: RunConfig, trainer: Trainer, frames: Frames, statistics: Statistics) -> str:
+    weights = sum(p.numel() for p in trainer.parameters)
+    ranks = trainer.ranks
+    start = f"going on from epoch {trainer.epoch}" if trainer.num_steps else "starting"
+    return (
+        f"{start}: {len(frames.train)} training and {len(frames.val)} validation frames of {', '.join(statistics.type_names)}; "
+        f"{statistics.avg_num_neighbors[0]:.1f} neighbors within {config.model.r_max} A; {weights} weights ({config.model.dtype}); "
+        f"{ranks.size} process{'es' if ranks.size > 1 else ''} x {torch.get_num_threads()} threads on {ranks.device}; run folder {config.run.dir}"
+    )
+
+
+def _plain(statistics: Statistics) -> dict[str, list[Any]]:
+    return {name: list(values) for name, values in statistics._asdict().items()}
