@@ -4,6 +4,7 @@
 set(LAMMPS_SIZES SMALLBIG CACHE STRING "integer sizes of your LAMMPS, where only its headers are known: SMALLBIG or BIGBIG")
 add_library(LammpsHeaders INTERFACE)
 
+list(APPEND CMAKE_IGNORE_PATH "${PYTHON_LAMMPS_DIR}/cmake/LAMMPS")
 find_package(LAMMPS CONFIG QUIET)
 if(LAMMPS_FOUND)
   message(STATUS "LAMMPS: ${LAMMPS_DIR}")

@@ -9,6 +9,7 @@
 
 #include "atom.h"
 #include "comm.h"
+#include "engine_loader.hpp"
 #include "error.h"
 #include "force.h"
 #include "memory.h"
@@ -26,8 +27,7 @@ namespace {
 
 // Joins the ranks' outcomes: the text of the lowest rank that failed, the same on all; empty when none did.
 // Without it one rank's error (a file missing on its node) would leave the others waiting.
-std::string first_failure(const std::string &mine, MPI_Comm world)
-{
+std::string first_failure(const std::string &mine, MPI_Comm world) {
   int rank, num_ranks, failing, length = static_cast<int>(mine.size());
   MPI_Comm_rank(world, &rank);
   MPI_Comm_size(world, &num_ranks);
@@ -41,8 +41,7 @@ std::string first_failure(const std::string &mine, MPI_Comm world)
   return text;
 }
 
-int rank_on_node(MPI_Comm world)
-{
+int rank_on_node(MPI_Comm world) {
   MPI_Comm node;
   int rank;
   MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
@@ -51,34 +50,30 @@ int rank_on_node(MPI_Comm world)
   return rank;
 }
 
-std::string joined(const std::vector<std::string> &names)
-{
+std::string joined(const std::vector<std::string> &names) {
   std::string text;
   for (const auto &name : names) text += (text.empty() ? "" : " ") + name;
   return text;
 }
 
-}    // namespace
+}  // namespace
 
-PairAllegro::PairAllegro(LAMMPS *lmp) : Pair(lmp)
-{
+PairAllegro::PairAllegro(LAMMPS *lmp) : Pair(lmp) {
   single_enable = 0;
   restartinfo = 0;
   one_coeff = 1;
   manybody_flag = 1;
-  no_virial_fdotr_compute = 1;    // summed edge by edge, so that it equals the sum of the per-atom virials
+  no_virial_fdotr_compute = 1;  // summed edge by edge, so that it equals the sum of the per-atom virials
   centroidstressflag = CENTROID_NOTAVAIL;
 }
 
-PairAllegro::~PairAllegro()
-{
+PairAllegro::~PairAllegro() {
   if (!allocated) return;
   memory->destroy(setflag);
   memory->destroy(cutsq);
 }
 
-void PairAllegro::allocate()
-{
+void PairAllegro::allocate() {
   if (allocated) return;
   allocated = 1;
   memory->create(setflag, atom->ntypes + 1, atom->ntypes + 1, "pair:setflag");
@@ -87,8 +82,7 @@ void PairAllegro::allocate()
 
 /* ---------------------------------------------------------------------- */
 
-void PairAllegro::settings(int narg, char **arg)
-{
+void PairAllegro::settings(int narg, char **arg) {
   device_ = "auto";
   block_edges_ = 0;
   for (int iarg = 0; iarg < narg; iarg += 2) {
@@ -106,8 +100,7 @@ void PairAllegro::settings(int narg, char **arg)
   }
 }
 
-void PairAllegro::coeff(int narg, char **arg)
-{
+void PairAllegro::coeff(int narg, char **arg) {
   allocate();
   if (narg < 3 || strcmp(arg[0], "*") != 0 || strcmp(arg[1], "*") != 0)
     error->all(FLERR, "pair_coeff: pair style allegro expects * * archive element ...");
@@ -119,13 +112,11 @@ void PairAllegro::coeff(int narg, char **arg)
   report(arg[2]);
 }
 
-void PairAllegro::open_archive(const std::string &path)
-{
+void PairAllegro::open_archive(const std::string &path) {
   std::string failure;
   const int local_rank = rank_on_node(world);
   try {
-    engine_ = std::make_unique<allegro_dist::Engine>(
-        path, allegro_dist::EngineOptions{device_, local_rank, comm->nthreads});
+    engine_ = allegro_dist::load_engine(path, {device_, local_rank, comm->nthreads});
   } catch (const std::exception &exception) {
     failure = exception.what();
   }
@@ -133,18 +124,17 @@ void PairAllegro::open_archive(const std::string &path)
   if (!failure.empty()) error->all(FLERR, "pair style allegro: " + failure);
 }
 
-void PairAllegro::map_types(const std::string &path, int num_elements, char **names)
-{
+void PairAllegro::map_types(const std::string &path, int num_elements, char **names) {
   const auto &known = engine_->type_names();
   types_.num_lammps_types = num_elements;
   types_.model_type.assign(num_elements + 1, -1);
   for (int i = 1; i <= num_elements; ++i) {
     const std::string name = names[i - 1];
-    if (name == "NULL") continue;    // left to another style of a hybrid
+    if (name == "NULL") continue;  // left to another style of a hybrid
     const auto found = std::find(known.begin(), known.end(), name);
     if (found == known.end())
-      error->all(FLERR, "pair_coeff: element '{}' of LAMMPS type {} is not in archive '{}', whose types are: {}", name, i,
-                 path, joined(known));
+      error->all(FLERR, "pair_coeff: element '{}' of LAMMPS type {} is not in archive '{}', whose types are: {}", name,
+                 i, path, joined(known));
     types_.model_type[i] = static_cast<int>(found - known.begin());
   }
   types_.cutoff_square.assign((num_elements + 1) * (num_elements + 1), 0.0);
@@ -158,8 +148,7 @@ void PairAllegro::map_types(const std::string &path, int num_elements, char **na
     }
 }
 
-void PairAllegro::report(const std::string &path) const
-{
+void PairAllegro::report(const std::string &path) const {
   if (comm->me) return;
   const auto &check = engine_->self_check();
   utils::logmesg(lmp, "allegro: {} (types {}; r_max {:g} A; {}; {} on {}; self-check passed: {:.1e} eV, {:.1e} eV/A)\n",
@@ -167,8 +156,7 @@ void PairAllegro::report(const std::string &path) const
                  engine_->device(), check.energy_error, check.gradient_error);
 }
 
-void PairAllegro::init_style()
-{
+void PairAllegro::init_style() {
   if (strcmp(update->unit_style, "metal") != 0)
     error->all(FLERR, "pair style allegro requires units metal (eV, Angstrom), found units {}", update->unit_style);
   if (!force->newton_pair) error->all(FLERR, "pair style allegro requires newton pair on, found newton pair off");
@@ -176,25 +164,25 @@ void PairAllegro::init_style()
   if (atom->nbonds > 0)
     for (int k = 1; k <= 3; ++k)
       if (force->special_lj[k] == 0.0 && force->special_coul[k] == 0.0)
-        error->all(FLERR, "pair style allegro requires special_bonds lj/coul 1 1 1: this system has bonds, and bonded "
-                          "neighbors would be left out");
+        error->all(FLERR,
+                   "pair style allegro requires special_bonds lj/coul 1 1 1: this system has bonds, and bonded "
+                   "neighbors would be left out");
   neighbor->add_request(this, NeighConst::REQ_FULL);
 }
 
-double PairAllegro::init_one(int i, int j)
-{
+double PairAllegro::init_one(int i, int j) {
   if (!setflag[std::min(i, j)][std::max(i, j)])
-    error->all(FLERR, "pair style allegro: pair of LAMMPS types {} {} has no elements; NULL is for hybrid styles", i, j);
+    error->all(FLERR, "pair style allegro: pair of LAMMPS types {} {} has no elements; NULL is for hybrid styles", i,
+               j);
   const int a = types_.model_type[i], b = types_.model_type[j];
-  return std::max(engine_->cutoff(a, b), engine_->cutoff(b, a));    // LAMMPS's own pair cutoff is symmetric
+  return std::max(engine_->cutoff(a, b), engine_->cutoff(b, a));  // LAMMPS's own pair cutoff is symmetric
 }
 
 /* ----------------------------------------------------------------------
    F_center += g, F_neighbor -= g, virial = -r (x) g with g = dE/d(edge_vectors)
 ------------------------------------------------------------------------- */
 
-void PairAllegro::compute(int eflag, int vflag)
-{
+void PairAllegro::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
   allegro_dist::EdgeBuilder edges(types_, block_edges_ > 0 ? block_edges_ : engine_->preferred_block_edges());
   std::string failure;
@@ -213,8 +201,7 @@ void PairAllegro::compute(int eflag, int vflag)
   if (!failure.empty()) error->one(FLERR, "pair style allegro, step {}: {}", update->ntimestep, failure);
 }
 
-void PairAllegro::add_block(const allegro_dist::EdgeBuilder &edges)
-{
+void PairAllegro::add_block(const allegro_dist::EdgeBuilder &edges) {
   const auto block = edges.block();
   double **f = atom->f;
   for (int c = 0; c < block.num_centers; ++c) {
@@ -230,19 +217,23 @@ void PairAllegro::add_block(const allegro_dist::EdgeBuilder &edges)
         f[j][k] -= g[k];
       }
       if (!vflag_either) continue;
-      const double v[6] = {-r[0] * g[0], -r[1] * g[1], -r[2] * g[2], -0.5 * (r[0] * g[1] + r[1] * g[0]),
-                           -0.5 * (r[0] * g[2] + r[2] * g[0]), -0.5 * (r[1] * g[2] + r[2] * g[1])};
+      const double v[6] = {-r[0] * g[0],
+                           -r[1] * g[1],
+                           -r[2] * g[2],
+                           -0.5 * (r[0] * g[1] + r[1] * g[0]),
+                           -0.5 * (r[0] * g[2] + r[2] * g[0]),
+                           -0.5 * (r[1] * g[2] + r[2] * g[1])};
       for (int k = 0; k < 6; ++k) {
         if (vflag_global) virial[k] += v[k];
         if (!vflag_atom) continue;
-        vatom[i][k] += 0.5 * v[k];    // LAMMPS sends the ghosts' share home
+        vatom[i][k] += 0.5 * v[k];  // LAMMPS sends the ghosts' share home
         vatom[j][k] += 0.5 * v[k];
       }
     }
   }
 }
 
-double PairAllegro::memory_usage()
-{
-  return Pair::memory_usage() + static_cast<double>(sizeof(double)) * (atomic_energy_.capacity() + edge_gradient_.capacity());
+double PairAllegro::memory_usage() {
+  return Pair::memory_usage() +
+         static_cast<double>(sizeof(double)) * (atomic_energy_.capacity() + edge_gradient_.capacity());
 }

@@ -41,12 +41,12 @@ class PairAllegro : public Pair {
   void report(const std::string &path) const;
 
   std::string device_ = "auto";
-  int block_edges_ = 0;    // 0: what the evaluator prefers
+  int block_edges_ = 0;  // 0: what the evaluator prefers
   std::unique_ptr<allegro_dist::Engine> engine_;
   allegro_dist::TypeMap types_;
-  std::vector<double> atomic_energy_, edge_gradient_;    // of one block
+  std::vector<double> atomic_energy_, edge_gradient_;  // of one block
 };
 
-}    // namespace LAMMPS_NS
+}  // namespace LAMMPS_NS
 
 #endif

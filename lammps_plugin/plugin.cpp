@@ -9,8 +9,8 @@
 namespace {
 
 union Creator {
-  void *(*v1)(void *);                 // pair styles and others made from the LAMMPS instance alone
-  void *(*v2)(void *, int, char **);   // styles that take their command's arguments
+  void *(*v1)(void *);                // pair styles and others made from the LAMMPS instance alone
+  void *(*v2)(void *, int, char **);  // styles that take their command's arguments
 };
 
 struct Registration {
@@ -21,18 +21,21 @@ struct Registration {
 
 using Register = void (*)(Registration *, void *);
 
-void *create_pair(void *lammps)
-{
+void *create_pair(void *lammps) {
   return new LAMMPS_NS::PairAllegro(static_cast<LAMMPS_NS::LAMMPS *>(lammps));
 }
 
-}    // namespace
+}  // namespace
 
-extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void *lammps, void *handle, void *register_style)
-{
+extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void *lammps, void *handle,
+                                                                         void *register_style) {
   // LAMMPS warns when this differs from its own version; the instance that loads us is the one we run in.
-  Registration pair{static_cast<LAMMPS_NS::LAMMPS *>(lammps)->version, "pair", "allegro",
-                    "allegro_dist: strictly local equivariant interatomic potentials", "allegro_dist contributors",
-                    {&create_pair}, handle};
+  Registration pair{static_cast<LAMMPS_NS::LAMMPS *>(lammps)->version,
+                    "pair",
+                    "allegro",
+                    "allegro_dist: strictly local equivariant interatomic potentials",
+                    "allegro_dist contributors",
+                    {&create_pair},
+                    handle};
   reinterpret_cast<Register>(register_style)(&pair, lammps);
 }

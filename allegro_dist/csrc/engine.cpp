@@ -22,7 +22,9 @@ double largest_deviation(const std::vector<double> &a, const std::vector<double>
   return largest;
 }
 
-std::vector<double> sized(std::size_t size) { return std::vector<double>(size); }
+std::vector<double> sized(std::size_t size) {
+  return std::vector<double>(size);
+}
 
 SelfCheck run_self_check(const std::string &path, const ArchiveInfo &info, Evaluator &evaluator) {
   const CheckData &check = info.check;
@@ -39,52 +41,57 @@ SelfCheck run_self_check(const std::string &path, const ArchiveInfo &info, Evalu
   throw std::runtime_error(message.str());
 }
 
-}  // namespace
+class ArchiveEngine final : public Engine {
+ public:
+  ArchiveEngine(const std::string &path, const EngineOptions &options)
+      : archive_(open_torchscript(path, options)),
+        self_check_(run_self_check(path, archive_.info, *archive_.evaluator)) {}
 
-struct Engine::Impl {
-  ArchiveInfo info;
-  std::unique_ptr<Evaluator> evaluator;
-  SelfCheck self_check;
-};
+  const std::vector<std::string> &type_names() const override { return archive_.info.type_names; }
+  double r_max() const override { return archive_.info.r_max; }
+  double interaction_range() const override { return archive_.info.interaction_range; }
+  const std::string &dtype() const override { return archive_.info.dtype; }
+  const std::string &device() const override { return archive_.evaluator->device(); }
+  const std::string &evaluator() const override { return archive_.evaluator->name(); }
+  int preferred_block_edges() const override { return archive_.evaluator->preferred_block_edges(); }
+  const SelfCheck &self_check() const override { return self_check_; }
 
-Engine::Engine(const std::string &path, const EngineOptions &options) : impl_(std::make_unique<Impl>()) {
-  OpenedArchive opened = open_torchscript(path, options);
-  impl_->info = std::move(opened.info);
-  impl_->evaluator = std::move(opened.evaluator);
-  impl_->self_check = run_self_check(path, impl_->info, *impl_->evaluator);
-}
+  double cutoff(int center_type, int neighbor_type) const override {
+    return archive_.info.cutoffs.at(center_type * type_names().size() + neighbor_type);
+  }
 
-Engine::~Engine() = default;
-Engine::Engine(Engine &&) noexcept = default;
-Engine &Engine::operator=(Engine &&) noexcept = default;
+  void evaluate(const EdgeBlock &block, double *atomic_energy, double *edge_gradient) override {
+    if (block.num_centers == 0) return;
+    archive_.evaluator->evaluate(block, atomic_energy, edge_gradient);
+    for (int i = 0; i < block.num_centers; ++i) require_finite(block, i, atomic_energy[i], edge_gradient);
+  }
 
-const std::vector<std::string> &Engine::type_names() const { return impl_->info.type_names; }
-double Engine::r_max() const { return impl_->info.r_max; }
-double Engine::interaction_range() const { return impl_->info.interaction_range; }
-const std::string &Engine::dtype() const { return impl_->info.dtype; }
-const std::string &Engine::device() const { return impl_->evaluator->device(); }
-const std::string &Engine::evaluator() const { return impl_->evaluator->name(); }
-int Engine::preferred_block_edges() const { return impl_->evaluator->preferred_block_edges(); }
-const SelfCheck &Engine::self_check() const { return impl_->self_check; }
-
-double Engine::cutoff(int center_type, int neighbor_type) const {
-  return impl_->info.cutoffs.at(center_type * type_names().size() + neighbor_type);
-}
-
-void Engine::evaluate(const EdgeBlock &block, double *atomic_energy, double *edge_gradient) {
-  if (block.num_centers == 0) return;
-  impl_->evaluator->evaluate(block, atomic_energy, edge_gradient);
-  for (int i = 0; i < block.num_centers; ++i) {
+ private:
+  void require_finite(const EdgeBlock &block, int i, double energy, const double *edge_gradient) const {
     // A sum is finite only if all its terms are (or it overflowed, which is as wrong).
-    double sum = atomic_energy[i];
+    double sum = energy;
     for (int k = 3 * block.edge_offsets[i]; k < 3 * block.edge_offsets[i + 1]; ++k) sum += edge_gradient[k];
-    if (std::isfinite(sum)) continue;
+    if (std::isfinite(sum)) return;
     std::ostringstream message;
     message << "energy or gradient is not finite for a center of type " << type_names()[block.center_types[i]]
-            << " with " << block.edge_offsets[i + 1] - block.edge_offsets[i] << " neighbors (energy "
-            << atomic_energy[i] << " eV); atoms may have come too close, or the model left its training range";
+            << " with " << block.edge_offsets[i + 1] - block.edge_offsets[i] << " neighbors (energy " << energy
+            << " eV); atoms may have come too close, or the model left its training range";
     throw std::runtime_error(message.str());
   }
+
+  OpenedArchive archive_;
+  SelfCheck self_check_;
+};
+
+}  // namespace
+
+std::unique_ptr<Engine> open_engine(const std::string &path, const EngineOptions &options) {
+  return std::make_unique<ArchiveEngine>(path, options);
 }
 
 }  // namespace allegro_dist
+
+extern "C" __attribute__((visibility("default"))) allegro_dist::Engine *allegro_dist_open_engine(
+    const char *path, const allegro_dist::EngineOptions *options) {
+  return allegro_dist::open_engine(path, *options).release();
+}

@@ -5,7 +5,6 @@
 // printed.
 #pragma once
 
-#include <cstddef>
 #include <memory>
 #include <string>
 #include <vector>
@@ -37,30 +36,28 @@ struct SelfCheck {
 
 class Engine {
  public:
-  // Reads the archive, and evaluates the structures it carries on the device that will be used.
-  // Throws std::runtime_error: unreadable, newer format, failed self-check; std::invalid_argument: bad option.
-  Engine(const std::string &path, const EngineOptions &options);
-  ~Engine();
-  Engine(Engine &&) noexcept;
-  Engine &operator=(Engine &&) noexcept;
+  virtual ~Engine() = default;
 
-  const std::vector<std::string> &type_names() const;
-  double r_max() const;                                         // Angstrom
-  double cutoff(int center_type, int neighbor_type) const;      // Angstrom, of the ordered pair
-  double interaction_range() const;                             // Angstrom
-  const std::string &dtype() const;                             // "float32" | "float64"
-  const std::string &device() const;                            // "cpu" | "cuda:N"
-  const std::string &evaluator() const;                         // which evaluator is in use
-  int preferred_block_edges() const;                            // edges per block that this evaluator runs best with
-  const SelfCheck &self_check() const;
+  virtual const std::vector<std::string> &type_names() const = 0;
+  virtual double r_max() const = 0;                                     // Angstrom
+  virtual double cutoff(int center_type, int neighbor_type) const = 0;  // Angstrom, of the ordered pair
+  virtual double interaction_range() const = 0;                         // Angstrom
+  virtual const std::string &dtype() const = 0;                         // "float32" | "float64"
+  virtual const std::string &device() const = 0;                        // "cpu" | "cuda:N"
+  virtual const std::string &evaluator() const = 0;                     // which evaluator is in use
+  virtual int preferred_block_edges() const = 0;                        // edges per block that it runs best with
+  virtual const SelfCheck &self_check() const = 0;
 
   // Writes atomic_energy [num_centers] (eV) and edge_gradient [num_edges, 3] = dE/d(edge_vectors) (eV/Angstrom).
   // Throws std::runtime_error when a result is not finite, naming the center.
-  void evaluate(const EdgeBlock &block, double *atomic_energy, double *edge_gradient);
-
- private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  virtual void evaluate(const EdgeBlock &block, double *atomic_energy, double *edge_gradient) = 0;
 };
 
+// Reads the archive, and evaluates the structures it carries on the device that will be used.
+// Throws std::runtime_error: unreadable, newer format, failed self-check; std::invalid_argument: bad option.
+std::unique_ptr<Engine> open_engine(const std::string &path, const EngineOptions &options);
+
 }  // namespace allegro_dist
+
+// open_engine for those who load the library at run time (dlsym); throws as it does. The caller owns the result.
+extern "C" allegro_dist::Engine *allegro_dist_open_engine(const char *path, const allegro_dist::EngineOptions *options);

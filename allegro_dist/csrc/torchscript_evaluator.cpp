@@ -7,6 +7,7 @@
 // and the dummies' energies are dropped.
 #include <caffe2/serialize/inline_container.h>
 #include <malloc.h>
+#include <torch/csrc/jit/runtime/graph_executor.h>
 #include <torch/script.h>
 #include <torch/torch.h>
 
@@ -35,8 +36,10 @@ auto reading(const std::string &path, Function function) {
   try {
     return function();
   } catch (const c10::Error &error) {
-    throw std::runtime_error("archive '" + path + "' cannot be read: it is truncated, corrupt or no model.pth written by "
-                             "`allegro-dist deploy`; copy or deploy it again (" + first_line(error) + ")");
+    throw std::runtime_error("archive '" + path +
+                             "' cannot be read: it is truncated, corrupt or no model.pth written by "
+                             "`allegro-dist deploy`; copy or deploy it again (" +
+                             first_line(error) + ")");
   }
 }
 
@@ -47,7 +50,8 @@ void require_supported_format(const std::string &path) {
   const std::string text = reading(path, [&] {
     caffe2::serialize::PyTorchStreamReader reader(path);
     if (!reader.hasRecord("extra/format_version"))
-      throw std::runtime_error("archive '" + path + "' has no format_version: it was not written by `allegro-dist deploy`");
+      throw std::runtime_error("archive '" + path +
+                               "' has no format_version: it was not written by `allegro-dist deploy`");
     const auto [data, size] = reader.getRecord("extra/format_version");
     return std::string(static_cast<const char *>(data.get()), size);
   });
@@ -87,7 +91,8 @@ std::vector<T> to_vector(const torch::Tensor &tensor) {
 CheckData read_check(const torch::jit::Module &module) {
   CheckData check;
   const auto tensor = [&](const char *name) { return module.attr(name).toTensor(); };
-  const torch::Tensor edge_index = tensor("check_edge_index").to(torch::kCPU), types = tensor("check_atom_types").to(torch::kCPU);
+  const torch::Tensor edge_index = tensor("check_edge_index").to(torch::kCPU),
+                      types = tensor("check_atom_types").to(torch::kCPU);
   check.center_types = to_vector<int>(types);
   check.neighbor_types = to_vector<int>(types.index_select(0, edge_index[1]));
   check.edge_vectors = to_vector<double>(tensor("check_edge_vectors"));
@@ -125,7 +130,10 @@ void keep_freed_memory() {
 class TorchScriptEvaluator final : public Evaluator {
  public:
   TorchScriptEvaluator(torch::jit::Module module, torch::Device device, int num_types, int num_threads)
-      : module_(std::move(module)), device_(device), device_name_(device.str()), num_types_(num_types),
+      : module_(std::move(module)),
+        device_(device),
+        device_name_(device.str()),
+        num_types_(num_types),
         num_threads_(num_threads) {}
 
   const std::string &name() const override { return name_; }
@@ -139,8 +147,8 @@ class TorchScriptEvaluator final : public Evaluator {
       run(block, atomic_energy, edge_gradient);
     } catch (const c10::Error &error) {
       throw std::runtime_error("evaluating " + std::to_string(block.num_centers) + " centers with " +
-                               std::to_string(block.num_edges()) + " edges on " + device_name_ + " failed: " +
-                               first_line(error));
+                               std::to_string(block.num_edges()) + " edges on " + device_name_ +
+                               " failed: " + first_line(error));
     }
   }
 
@@ -160,6 +168,8 @@ class TorchScriptEvaluator final : public Evaluator {
     const torch::Tensor vectors =
         torch::from_blob(const_cast<double *>(block.edge_vectors), {num_edges, 3}, torch::kFloat64);
 
+    // Plain interpretation: the profiling executor compiles anew for new shapes, and every block has another one.
+    const torch::jit::GraphOptimizerEnabledGuard interpret(false);
     const auto output = module_.forward({vectors.to(device_), index.to(device_), types.to(device_)}).toTuple();
     const auto write = [](const torch::IValue &value, int64_t count, double *destination) {
       const torch::Tensor flat = value.toTensor().detach().to(torch::kCPU, torch::kFloat64).reshape({-1});
