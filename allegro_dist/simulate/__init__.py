@@ -1,6 +1,6 @@
 """Running a deployed model: in LAMMPS (lammps_runtime) and in ASE (calculator).
 
-Names are loaded when first used: LAMMPS's own start script imports lammps_runtime from here and must not wait for torch.
+Names are loaded when first used: LAMMPS's own start script imports lammps_runtime and must not wait for torch.
 """
 
 from __future__ import annotations

@@ -1,0 +1,60 @@
+"""What must not matter: number of ranks, ranks without atoms, block size; and sums over atoms equal the totals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from tests.conftest import TYPE_NAMES, silica
+from tests.lammps.lammps_run import LammpsResult, pair_allegro, run_lammps
+
+
+def assert_same(a: LammpsResult, b: LammpsResult, tolerance: float) -> None:
+    assert a.energy == pytest.approx(b.energy, abs=tolerance * len(a.energies))
+    for name in ("positions", "forces", "energies", "virials", "virial"):
+        np.testing.assert_allclose(getattr(a, name), getattr(b, name), atol=tolerance, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def on_one_rank(archives, triclinic_silica, tmp_path_factory):
+    pair = pair_allegro(archives["float64"], TYPE_NAMES)
+    return run_lammps(tmp_path_factory.mktemp("one"), triclinic_silica, TYPE_NAMES, pair, steps=3)
+
+
+@pytest.mark.parametrize("ranks", [2, 4, 8])
+def test_rank_count_changes_nothing(ranks, on_one_rank, archives, triclinic_silica, tmp_path):
+    pair = pair_allegro(archives["float64"], TYPE_NAMES)
+    found = run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, ranks=ranks, steps=3)
+    assert_same(found, on_one_rank, 1e-10)
+
+
+@pytest.mark.parametrize("block", [1, 40, 100000])
+def test_block_size_changes_nothing(block, on_one_rank, archives, triclinic_silica, tmp_path):
+    pair = pair_allegro(archives["float64"], TYPE_NAMES, f"block {block}")
+    assert_same(run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, steps=3), on_one_rank, 1e-10)
+
+
+def test_ranks_without_atoms_change_nothing(archives, tmp_path):
+    atoms = silica(seed=9)
+    atoms.set_cell([60.0, 20.0, 20.0])
+    atoms.positions += 3.0
+    pair = pair_allegro(archives["float64"], TYPE_NAMES)
+    expected = run_lammps(tmp_path, atoms, TYPE_NAMES, pair, steps=3)
+    found = run_lammps(tmp_path, atoms, TYPE_NAMES, pair, ranks=4, processors="processors 4 1 1", steps=3)
+    assert_same(found, expected, 1e-10)
+
+
+@pytest.mark.parametrize("ranks", [1, 4])
+def test_sums_over_atoms_equal_totals(ranks, archives, triclinic_silica: Atoms, tmp_path):
+    pair = pair_allegro(archives["float64"], TYPE_NAMES)
+    found = run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, ranks=ranks)
+    assert found.sum_of_energies == pytest.approx(found.energy, rel=1e-12)
+    scale = np.abs(found.virial).max()
+    np.testing.assert_allclose(found.sum_of_virials, found.virial, atol=1e-12 * scale)
+
+
+def test_hybrid_overlay_adds_the_pair_style(on_one_rank, archives, triclinic_silica, tmp_path):
+    ours = f"pair_coeff * * allegro {archives['float64']} Si O H"
+    pair = f"pair_style hybrid/overlay allegro zero 5.0\n{ours}\npair_coeff * * zero"
+    assert_same(run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, steps=3), on_one_rank, 1e-10)
