@@ -56,11 +56,15 @@ def build_graphs(structures: Sequence[Structure], type_names: Sequence[str], cut
     return [build_graph(s, type_names, cutoffs, dtype) for s in structures]
 
 
-def _split(structures: list[Structure], fraction: float, generator: torch.Generator) -> tuple[list[Structure], list[Structure]]:
+def _split(
+    structures: list[Structure], fraction: float, generator: torch.Generator
+) -> tuple[list[Structure], list[Structure]]:
     candidates = [i for i, s in enumerate(structures) if len(s.symbols) > 1]
     num_val = max(1, round(fraction * len(candidates)))
     if len(candidates) - num_val < 1:
-        raise DataError(f"{len(candidates)} frames are too few to hold out {num_val} for validation (data.val = {fraction})")
+        raise DataError(
+            f"{len(candidates)} frames are too few to hold out {num_val} for validation (data.val = {fraction})"
+        )
     drawn = torch.randperm(len(candidates), generator=generator)[:num_val].tolist()
     held_out = {candidates[i] for i in drawn}
     train = [s for i, s in enumerate(structures) if i not in held_out]

@@ -70,8 +70,8 @@ def build_graph(structure: Structure, type_names: Sequence[str], cutoffs: Tensor
     num_atoms = len(structure.symbols)
     forces, stress = structure.forces, structure.stress
     return Graph(
-        edge_vectors=torch.from_numpy(edges.vectors).to(dtype),
-        edge_index=torch.from_numpy(edges.index),
+        edge_vectors=torch.from_numpy(edges.edge_vectors).to(dtype),
+        edge_index=torch.from_numpy(edges.edge_index),
         atom_types=torch.from_numpy(types),
         energy=torch.tensor([structure.energy or 0.0], dtype=torch.float64),
         forces=torch.zeros(num_atoms, 3, dtype=dtype) if forces is None else torch.from_numpy(forces).to(dtype),

@@ -18,8 +18,8 @@ CLOSEST = 0.05
 class Edges(NamedTuple):
     """All pairs within their cutoff, periodic images included; sorted by center, then neighbor, then image."""
 
-    index: NDArray[np.int64]  # [2, E] center, neighbor
-    vectors: Array  # [E, 3] r_neighbor - r_center, Angstrom
+    edge_index: NDArray[np.int64]  # [2, E] center, neighbor
+    edge_vectors: Array  # [E, 3] r_neighbor - r_center, Angstrom
 
 
 def find_types(structure: Structure, type_names: Sequence[str]) -> NDArray[np.int64]:

@@ -40,7 +40,9 @@ def compute_statistics(
         avg = average_neighbors(graphs, num_types, per_type=neighbors == "per_type")
     else:
         avg = _given("avg_num_neighbors", neighbors, type_names)
-    scales = (force_rms(structures),) * num_types if scale == "force_rms" else _given("per_type_scale", scale, type_names)
+    scales = (
+        (force_rms(structures),) * num_types if scale == "force_rms" else _given("per_type_scale", scale, type_names)
+    )
     if shift == "least_squares":
         shifts = least_squares_shift(*_compositions(structures, type_names))
     elif shift == "isolated_atoms":

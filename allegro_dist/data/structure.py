@@ -100,7 +100,7 @@ def require_labels(structures: Iterable[Structure], *, forces: bool, stress: boo
             raise DataError(
                 f"{structure.source}: no {' and no '.join(missing)}; labels found: {', '.join(found) or 'none'}. "
                 "In extxyz, name them energy= (comment line), forces:R:3 (Properties) and stress=; REF_energy, "
-                "REF_forces and REF_stress are read too. To train on frames without forces, set data.allow_missing_forces"
+                "REF_forces and REF_stress are read too. To train on frames without forces: data.allow_missing_forces"
             )
     if stress and not any_stress:
         raise DataError("training.loss.stress is not 0, but no training frame has a stress or a virial")
@@ -118,7 +118,7 @@ def digest(structures: Iterable[Structure]) -> str:
 
 def _read_frames(path: str) -> list[Atoms]:
     try:
-        return ase.io.read(path, index=":")
+        return list(ase.io.iread(path, index=":"))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except Exception as error:  # ASE's readers raise whatever they come across

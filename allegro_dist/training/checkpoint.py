@@ -16,6 +16,7 @@ import torch
 from allegro_dist.config import AllegroConfig, ConfigError, RunConfig, from_dict, to_dict
 from allegro_dist.data.statistics import Statistics
 from allegro_dist.potential import Potential, build_potential
+from allegro_dist.training.flat import FlatParameters
 
 FORMAT = 1
 MAY_CHANGE = (
@@ -76,7 +77,9 @@ def check_same_run(path: Path, state: dict[str, Any], config: RunConfig, digest:
     differing = [k for k in dict.fromkeys([*then, *now]) if then.get(k) != now.get(k) and k not in MAY_CHANGE]
     if differing:
         lines = ", ".join(f"{k} (was {then.get(k)}, now {now.get(k)})" for k in differing)
-        raise CheckpointError(f"{path} belongs to a run with another configuration: {lines}. Take another run.dir, or delete it")
+        raise CheckpointError(
+            f"{path} belongs to a run with another configuration: {lines}. Take another run.dir, or delete it"
+        )
     if state["digest"] != digest:
         raise CheckpointError(f"{path} belongs to a run on other training frames: data.train has changed since")
 
@@ -99,9 +102,13 @@ def load_run(run_dir: str | os.PathLike[str], which: Literal["best", "last"] = "
     if not path.exists():
         raise CheckpointError(f"{run_dir}: not the folder of a training run: {path.name} is missing")
     state = read(path)
+    potential = build_from(state)
     if which == "last":
-        state["weights"].update(state["ema"])
-    return build_from(state)
+        trainable = [p for p in potential.parameters() if p.requires_grad]
+        flat = FlatParameters(trainable, num_riders=0)
+        for values, average in zip(flat.flats, state["ema"], strict=True):
+            values.data.copy_(average)
+    return potential
 
 
 def load_config(run_dir: str | os.PathLike[str]) -> RunConfig:
@@ -116,5 +123,7 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"a": {"b": 1}} -> {"a.b": 1}."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat.update(_flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value})
+        flat.update(
+            _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+        )
     return flat

@@ -72,35 +72,19 @@ def start_ranks(device: str = "auto", threads: int | None = None) -> Ranks:
             dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(threads or max(1, cores // local_size))
-    return Ranks(rank, size, local_rank, local_size, torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu"))
+    return Ranks(
+        rank,
+        size,
+        local_rank,
+        local_size,
+        torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu"),
+    )
 
 
 def stop_ranks() -> None:
     """Leave the group that start_ranks joined."""
     if dist.is_initialized():
         dist.destroy_process_group()
-
-
-def reduce_gradients(ranks: Ranks, parameters: Sequence[Tensor], control: Sequence[float]) -> list[float]:
-    """Sum gradients over ranks by one all-reduce of a flat tensor (one per dtype), in place.
-
-    `control` are numbers that ride along (a stop flag, rank 0's clock); returned summed.  A rank without gradients (no
-    frames of this batch) counts as zeros.
-    """
-    if ranks.size == 1:
-        return list(control)
-    summed = list(control)
-    for dtype in dict.fromkeys(p.dtype for p in parameters):
-        group = [p for p in parameters if p.dtype == dtype]
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in group]
-        riders = torch.tensor(control, dtype=dtype, device=gradients[0].device)
-        flat = torch.cat([g.flatten() for g in gradients] + [riders])
-        dist.all_reduce(flat)
-        *parts, riders = flat.split([g.numel() for g in gradients] + [len(control)])
-        for parameter, part in zip(group, parts, strict=True):
-            parameter.grad = part.view_as(parameter)
-        summed = riders.tolist()
-    return summed
 
 
 def _join_mpi() -> tuple[int, int, int, int, dist.Store | None]:
@@ -111,7 +95,9 @@ def _join_mpi() -> tuple[int, int, int, int, dist.Store | None]:
     try:
         from mpi4py import MPI
     except ImportError:
-        raise LaunchError(f"started as one of {started} MPI processes, which needs mpi4py: pip install mpi4py") from None
+        raise LaunchError(
+            f"started as one of {started} MPI processes, which needs mpi4py: pip install mpi4py"
+        ) from None
     world = MPI.COMM_WORLD
     node = world.Split_type(MPI.COMM_TYPE_SHARED)
     rank, size = world.Get_rank(), world.Get_size()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -15,9 +15,8 @@ class MovingAverage:
     The smaller decay of the first updates lets the average forget the random start.
     """
 
-    def __init__(self, parameters: Mapping[str, Tensor], decay: float) -> None:
-        self.names = list(parameters)
-        self.parameters = list(parameters.values())
+    def __init__(self, parameters: Sequence[Tensor], decay: float) -> None:
+        self.parameters = list(parameters)
         self.decay = decay
         self.num_updates = 0
         self.averages = [p.detach().clone() for p in self.parameters]
@@ -41,12 +40,8 @@ class MovingAverage:
             with torch.no_grad():
                 torch._foreach_copy_(self.parameters, own)
 
-    def named(self) -> dict[str, Tensor]:
-        """Copies of the averages by parameter name."""
-        return {name: average.clone() for name, average in zip(self.names, self.averages, strict=True)}
-
-    def restore(self, averages: Mapping[str, Tensor], num_updates: int) -> None:
+    def restore(self, averages: Sequence[Tensor], num_updates: int) -> None:
         """Continue from saved averages."""
-        for name, average in zip(self.names, self.averages, strict=True):
-            average.copy_(averages[name])
+        for average, saved in zip(self.averages, averages, strict=True):
+            average.copy_(saved)
         self.num_updates = num_updates

@@ -43,13 +43,17 @@ def evaluation_batches(graphs: Sequence[Graph], device: torch.device) -> list[Ba
     return [collate(batch) for batch in batches]
 
 
-def predictions(evaluator: Evaluator, batches: Sequence[Batch], device: torch.device) -> Iterator[tuple[Prediction, Batch]]:
+def predictions(
+    evaluator: Evaluator, batches: Sequence[Batch], device: torch.device
+) -> Iterator[tuple[Prediction, Batch]]:
     """Evaluate batch after batch; stress only where a batch has labels of it."""
     for batch in batches:
         yield predict(evaluator, batch.to(device), stress=bool(batch.has_stress.any())), batch.to(device)
 
 
-def error_sums(evaluator: Evaluator, batches: Sequence[Batch], type_names: Sequence[str], device: torch.device) -> ErrorSums:
+def error_sums(
+    evaluator: Evaluator, batches: Sequence[Batch], type_names: Sequence[str], device: torch.device
+) -> ErrorSums:
     """The error sums over batches, on this rank."""
     sums = ErrorSums(type_names, device)
     for prediction, batch in predictions(evaluator, batches, device):
@@ -67,7 +71,7 @@ def evaluate(
     ranks: Ranks | None = None,
     device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
-    """MAE and RMSE of energy (eV), energy per atom (eV), forces (eV/Angstrom, overall and per type), stress (eV/Angstrom^3).
+    """MAE and RMSE of energy and energy per atom (eV), forces (eV/Angstrom, also per type), stress (eV/Angstrom^3).
 
     Args:
         cutoffs: [T, T] cutoff of each ordered type pair [center, neighbor], Angstrom.
@@ -79,7 +83,9 @@ def evaluate(
     """
     device = torch.device(device)
     mine = structures if ranks is None else structures[ranks.rank :: ranks.size]
-    sums = error_sums(evaluator, evaluation_batches(build_graphs(mine, type_names, cutoffs, dtype), device), type_names, device)
+    sums = error_sums(
+        evaluator, evaluation_batches(build_graphs(mine, type_names, cutoffs, dtype), device), type_names, device
+    )
     if ranks is not None:
         sums = sums.reduce(ranks)
     errors = sums.result()
@@ -105,7 +111,9 @@ def parity_of(potential: Potential, batches: Sequence[Batch], device: torch.devi
     """Reference and predicted values of all labels in the batches."""
     energy, forces, stress = [np.zeros((0, 2))], [np.zeros((0, 2))], [np.zeros((0, 2))]
     for prediction, batch in predictions(potential.eval(), batches, device):
-        shifts = torch.zeros_like(batch.energy).index_add(0, batch.atom_frame, potential.shift.detach()[batch.atom_types])
+        shifts = torch.zeros_like(batch.energy).index_add(
+            0, batch.atom_frame, potential.shift.detach()[batch.atom_types]
+        )
         both = torch.stack([batch.energy, prediction.energy], 1)
         energy.append(((both - shifts[:, None]) / batch.num_atoms[:, None])[batch.has_energy].cpu().numpy())
         pairs = torch.stack([batch.forces, prediction.forces], 2)[batch.has_forces]

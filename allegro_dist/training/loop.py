@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.nn.utils import clip_grad_norm_
 
 from allegro_dist.config import TrainingConfig
 from allegro_dist.data.graph import Graph, collate
 from allegro_dist.potential import Potential
-from allegro_dist.training.distributed import Ranks, reduce_gradients
+from allegro_dist.training.distributed import Ranks
 from allegro_dist.training.ema import MovingAverage
 from allegro_dist.training.evaluate import error_sums, evaluation_batches
+from allegro_dist.training.flat import FlatParameters
 from allegro_dist.training.loss import batch_loss, label_counts, loss_weights
 from allegro_dist.training.metrics import ErrorSums
 from allegro_dist.training.prediction import errors_of, predict
@@ -60,11 +60,14 @@ class Trainer:
         self.with_stress = config.loss.stress > 0
 
         trainable = {name: p for name, p in potential.named_parameters() if p.requires_grad}
-        self.parameters = list(trainable.values())
-        ranks.broadcast(self.parameters)
+        self.num_weights = sum(p.numel() for p in trainable.values())
+        self.flat = FlatParameters(list(trainable.values()), num_riders=2)
+        ranks.broadcast([flat.data for flat in self.flat.flats])
         optimizer = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-        self.optimizer = optimizer(self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
-        self.average = MovingAverage(trainable, config.ema)
+        self.optimizer = optimizer(
+            self.flat.flats, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        self.average = MovingAverage(self.flat.flats, config.ema)
         self.schedule = Schedule(config.schedule)
         self.train_errors = self._new_sums()
         self.best = Best()
@@ -85,7 +88,7 @@ class Trainer:
         self.learning_rate = self.config.learning_rate * self.schedule.factor(self.progress())
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
-        self.optimizer.zero_grad()
+        self.flat.zero_gradients()
         # Divided by the counts of the global batch: gradients of ranks add up to that of one process.
         coefficients = (self.weights / self.counts[indices].sum(0).clamp(min=1)).tolist()
         mine = rank_share(indices, self.ranks.rank, self.ranks.size)
@@ -94,9 +97,10 @@ class Trainer:
             batch = collate([self.train_graphs[i] for i in mine]).to(self.ranks.device)
             errors = errors_of(predict(self.potential, batch, stress=self.with_stress), batch)
             batch_loss(errors, batch, coefficients).backward()
-        control = [float(self.stop_signal > 0), self._clock_minutes() if self.ranks.is_main else 0.0]
-        stop, self.minutes = reduce_gradients(self.ranks, self.parameters, control)
-        norm = float(clip_grad_norm_(self.parameters, self.config.clip_gradient or math.inf))
+        # A stop signal on any rank, and rank 0's clock, ride along: all ranks act on the same values.
+        riders = [float(self.stop_signal > 0), self._clock_minutes() if self.ranks.is_main else 0.0]
+        stop, self.minutes = self.flat.reduce(self.ranks, riders)
+        norm = self.flat.clip(self.config.clip_gradient)
         # The norm is that of the summed gradient, so all ranks refuse together.
         if math.isfinite(norm):
             self.optimizer.step()
@@ -115,9 +119,9 @@ class Trainer:
         self.refused_in_a_row += 1
         if self.refused_in_a_row >= MAX_REFUSED:
             raise DivergedError(
-                f"{MAX_REFUSED} steps in a row had gradients that are not finite (epoch {self.epoch + 1}, step {self.num_steps + 1}, "
-                f"training frames {indices}). Lower training.learning_rate (now {self.config.learning_rate}), or look for "
-                "frames with atoms that nearly touch or with extreme labels"
+                f"{MAX_REFUSED} steps in a row had gradients that are not finite (epoch {self.epoch + 1}, step "
+                f"{self.num_steps + 1}, training frames {indices}). Lower training.learning_rate (now "
+                f"{self.config.learning_rate}), or look for frames with atoms that nearly touch or with extreme labels"
             )
 
     # --- epochs ------------------------------------------------------------------------------------------------------
@@ -136,13 +140,16 @@ class Trainer:
         """Validate the averaged weights, remember them if they are the best; returns the line for metrics.jsonl."""
         self.potential.eval()
         with self.average.applied():
-            sums = error_sums(self.potential, self.val_batches, self.train_errors.type_names, self.ranks.device).reduce(self.ranks)
+            sums = error_sums(self.potential, self.val_batches, self.train_errors.type_names, self.ranks.device).reduce(
+                self.ranks
+            )
         loss = sums.loss(self.config.loss)
         self.schedule.end_epoch(loss)
         number = self.epoch + (self.position > 0)
         if loss < self.best.loss:
             self.best.epoch, self.best.loss, self.best.errors = number, loss, sums.result()
-            self.best.weights = self.average.named()
+            with self.average.applied():
+                self.best.weights = self._weights()
         trained = self.train_errors.reduce(self.ranks)
         return {
             "epoch": number,
@@ -202,16 +209,19 @@ class Trainer:
     def _clock_minutes(self) -> float:
         return self.earlier_minutes + (time.monotonic() - self.clock) / 60.0
 
+    def _weights(self) -> dict[str, torch.Tensor]:
+        return {name: value.detach().clone() for name, value in self.potential.state_dict().items()}
+
     def _new_sums(self) -> ErrorSums:
         return ErrorSums(self.potential.parameters_used.type_names, self.ranks.device)
 
     # --- state -------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """All that a later process needs to go on to the bit, on the CPU's side where it matters."""
+        """All that a later process needs to go on to the bit."""
         return {
-            "weights": self.potential.state_dict(),
-            "ema": self.average.named(),
+            "weights": self._weights(),
+            "ema": self.average.averages,
             "ema_updates": self.average.num_updates,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state(),

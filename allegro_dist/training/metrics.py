@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from allegro_dist.config import LossConfig
 from allegro_dist.data.graph import Batch
@@ -60,7 +59,7 @@ class ErrorSums:
         return total
 
     def result(self) -> dict[str, Any]:
-        """{"energy": {"mae", "rmse"}, .., "forces": {"mae", "rmse", "per_type": {type: ..}}}; without labels, no entry."""
+        """{"energy": {"mae", "rmse"}, .., "forces": {"mae", "rmse", "per_type": {type: ..}}}; no labels, no entry."""
         rows = self.sums.tolist()
         out = {name: _mean(row) for name, row in zip(QUANTITIES, rows, strict=False) if row[0]}
         per_type = {t: _mean(row) for t, row in zip(self.type_names, rows[len(QUANTITIES) :], strict=True) if row[0]}

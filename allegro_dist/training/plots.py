@@ -26,7 +26,12 @@ def plot_learning_curve(records: Sequence[dict[str, Any]], path: Path) -> None:
         for part, color in (("train", _ORANGE), ("val", _BLUE)):
             points = [(r["epoch"], 1e3 * r[part][name]["mae"]) for r in records if name in r[part]]
             if points:
-                axes.plot(*zip(*points, strict=True), color=color, linewidth=1.2, label={"train": "training", "val": "validation"}[part])
+                axes.plot(
+                    *zip(*points, strict=True),
+                    color=color,
+                    linewidth=1.2,
+                    label={"train": "training", "val": "validation"}[part],
+                )
         rate = axes.twinx()
         rate.plot([r["epoch"] for r in records], [r["lr"] for r in records], color="0.75", linewidth=1.0, zorder=0)
         rate.set_ylabel("learning rate", color="0.55")
@@ -39,7 +44,9 @@ def plot_parity(parity: Parity, errors: dict[str, Any], path: Path, title: str) 
     """Predicted against reference: energy per atom (less the shifts), force components, stress components."""
     panels = []
     if len(parity.energy):
-        panels.append((parity.energy, "energy less shifts, eV/atom", f"MAE {1e3 * errors['energy_per_atom']['mae']:.2f} meV/atom"))
+        panels.append(
+            (parity.energy, "energy less shifts, eV/atom", f"MAE {1e3 * errors['energy_per_atom']['mae']:.2f} meV/atom")
+        )
     if len(parity.forces):
         panels.append((parity.forces, "force component, eV/Å", f"MAE {1e3 * errors['forces']['mae']:.1f} meV/Å"))
     if len(parity.stress):

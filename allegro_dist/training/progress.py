@@ -64,7 +64,12 @@ class ProgressDisplay:
             return
         self.last_line = now
         errors = record["val"]
-        parts = [f"epoch {record['epoch']}", f"{100 * progress:.0f} %", f"ETA {self._eta(progress)}", f"lr {record['lr']:.1e}"]
+        parts = [
+            f"epoch {record['epoch']}",
+            f"{100 * progress:.0f} %",
+            f"ETA {self._eta(progress)}",
+            f"lr {record['lr']:.1e}",
+        ]
         if "forces" in errors:
             parts.append(f"val force MAE {1e3 * errors['forces']['mae']:.1f} meV/A")
         if "energy_per_atom" in errors:
@@ -93,6 +98,9 @@ def _errors_table(record: dict[str, Any]) -> Table:
         train, val = record["train"].get(name), record["val"].get(name)
         if val:
             table.add_row(
-                label, f"{unit * train['mae']:.2f}" if train else "", f"{unit * val['mae']:.2f}", f"{unit * val['rmse']:.2f}"
+                label,
+                f"{unit * train['mae']:.2f}" if train else "",
+                f"{unit * val['mae']:.2f}",
+                f"{unit * val['rmse']:.2f}",
             )
     return table

@@ -23,7 +23,7 @@ from allegro_dist.training.plots import plot_learning_curve, plot_parity
 from allegro_dist.training.progress import ProgressDisplay
 
 
-class Interrupted(RuntimeError):
+class Interrupted(RuntimeError):  # noqa: N818 (not a mistake of anyone's)
     """Training was stopped by a signal, after writing its checkpoint; `signal` is the signal's number."""
 
     def __init__(self, message: str, number: int) -> None:
@@ -32,7 +32,7 @@ class Interrupted(RuntimeError):
 
 
 def train(config: RunConfig) -> Path:
-    """Train a potential; returns the run folder (config.yaml, metrics.jsonl, best.ckpt, last.ckpt, results.json, PNGs).
+    """Train a potential; returns the run folder: config.yaml, metrics.jsonl, best.ckpt, last.ckpt, results.json, PNGs.
 
     Goes on from last.ckpt where the folder holds one of the same configuration and data.  Raises Interrupted after
     SIGTERM or SIGINT, with the state saved; DataError, ConfigError, CheckpointError, DivergedError as they say.
@@ -64,7 +64,9 @@ def _train(config: RunConfig, ranks: Ranks) -> Path:
         display.message(_summary(config, trainer, frames, statistics))
         stopped = _epochs(trainer, display, records, folder, identity)
     if stopped:
-        raise Interrupted(f"interrupted; the state is in {folder / 'last.ckpt'}: run the same command to go on", stopped)
+        raise Interrupted(
+            f"interrupted; the state is in {folder / 'last.ckpt'}: run the same command to go on", stopped
+        )
     if ranks.is_main:
         finish(folder, config, frames, records, trainer, identity)
     ranks.barrier()
@@ -105,8 +107,9 @@ def _save(trainer: Trainer, folder: Path, identity: dict[str, Any]) -> None:
     checkpoint.save(folder / "last.ckpt", {**identity, **state})
     best = trainer.best
     if best.epoch:
-        weights = {**state["weights"], **best.weights}
-        checkpoint.save(folder / "best.ckpt", {**identity, "weights": weights, "epoch": best.epoch, "errors": best.errors})
+        checkpoint.save(
+            folder / "best.ckpt", {**identity, "weights": best.weights, "epoch": best.epoch, "errors": best.errors}
+        )
 
 
 def _open_folder(folder: Path, config: RunConfig, trainer: Trainer, digest: str) -> list[dict[str, Any]]:
@@ -140,7 +143,7 @@ def finish(folder: Path, config: RunConfig, frames: Frames, records: list[dict[s
         "steps": trainer.num_steps,
         "refused_steps": trainer.num_refused,
         "minutes": trainer.minutes,
-        "num_weights": sum(p.numel() for p in trainer.parameters),
+        "num_weights": trainer.num_weights,
         "data": {"digest": frames.digest, "train": len(frames.train), "val": len(frames.val), "test": len(frames.test)},
         "statistics": identity["statistics"],
     }
@@ -151,9 +154,13 @@ def finish(folder: Path, config: RunConfig, frames: Frames, records: list[dict[s
     plot_learning_curve(records, folder / "learning_curve.png")
 
 
-def _measure(potential: Potential, config: RunConfig, structures: list[Structure], picture: Path, title: str) -> dict[str, Any]:
+def _measure(
+    potential: Potential, config: RunConfig, structures: list[Structure], picture: Path, title: str
+) -> dict[str, Any]:
     used, device = potential.parameters_used, potential.shift.device
-    graphs = build_graphs(structures, used.type_names, pair_cutoffs(used.config, used.type_names), DTYPES[config.model.dtype])
+    graphs = build_graphs(
+        structures, used.type_names, pair_cutoffs(used.config, used.type_names), DTYPES[config.model.dtype]
+    )
     batches = evaluation_batches(graphs, device)
     errors = error_sums(potential, batches, used.type_names, device).result()
     plot_parity(parity_of(potential, batches, device), errors, picture, title)
@@ -161,13 +168,14 @@ def _measure(potential: Potential, config: RunConfig, structures: list[Structure
 
 
 def _summary(config: RunConfig, trainer: Trainer, frames: Frames, statistics: Statistics) -> str:
-    weights = sum(p.numel() for p in trainer.parameters)
     ranks = trainer.ranks
-    start = f"going on from epoch {trainer.epoch}" if trainer.num_steps else "starting"
+    processes = "process" if ranks.size == 1 else "processes"
     return (
-        f"{start}: {len(frames.train)} training and {len(frames.val)} validation frames of {', '.join(statistics.type_names)}; "
-        f"{statistics.avg_num_neighbors[0]:.1f} neighbors within {config.model.r_max} A; {weights} weights ({config.model.dtype}); "
-        f"{ranks.size} process{'es' if ranks.size > 1 else ''} x {torch.get_num_threads()} threads on {ranks.device}; run folder {config.run.dir}"
+        f"{f'going on from epoch {trainer.epoch}' if trainer.num_steps else 'starting'}: "
+        f"{len(frames.train)} training and {len(frames.val)} validation frames of {', '.join(statistics.type_names)}; "
+        f"{statistics.avg_num_neighbors[0]:.1f} neighbors within {config.model.r_max} A; "
+        f"{trainer.num_weights} weights ({config.model.dtype}); {ranks.size} {processes} x {torch.get_num_threads()} "
+        f"threads on {ranks.device}; run folder {config.run.dir}"
     )
 
 
