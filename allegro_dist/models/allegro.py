@@ -1,13 +1,11 @@
-"""Allegro: a strictly local E(3)-equivariant model (Musaelian et al., Nat. Commun. 14, 579, 2023; revised form of 2025).
+"""Allegro: a strictly local E(3)-equivariant model (Musaelian et al., Nat. Commun. 14, 579, 2023; revised in 2025).
 
-    x0_ij, w_ij, e1_ij   linear maps of the two-body embedding MLP(b_ij)
-    layer k              G^k_i  = avg_num_neighbors^(-1/2) sum_j e^k_ij Y(r_ij)
-                         s^k_ij = the 0e component of V^k_ij, by projection (nn/tensor_track.py)
-                         x^k_ij, e^{k+1}_ij = MLP(x^0, .., x^{k-1}, s^k)
-    energy               e_i = (2 avg_num_neighbors)^(-1/2) sum_j MLP(x^0, .., x^L)_ij
+x0_ij, w_ij, e1_ij   linear maps of the two-body embedding MLP(b_ij)
+layer k              G^k_i  = avg_num_neighbors^(-1/2) sum_j e^k_ij Y(r_ij)
+                     s^k_ij = the 0e component of V^k_ij, by projection (nn/tensor_track.py)
+                     x^k_ij, e^{k+1}_ij = MLP(x^0, .., x^{k-1}, s^k)
+energy               e_i = (2 avg_num_neighbors)^(-1/2) sum_j MLP(x^0, .., x^L)_ij
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 
@@ -38,6 +36,10 @@ class Allegro(InteratomicModel):
         cutoffs: [T, T] cutoff of each ordered type pair (center, neighbor), Angstrom.
         avg_num_neighbors: mean number of edges of a center, for each of the T types.
     """
+
+    inverse_cutoffs: Tensor
+    inverse_sqrt_neighbors: Tensor
+    order_mask: Tensor
 
     def __init__(self, config: AllegroConfig, cutoffs: Tensor, avg_num_neighbors: Sequence[float]) -> None:
         super().__init__()
@@ -93,7 +95,7 @@ class Allegro(InteratomicModel):
         for product, latent in zip(self.products, self.latents):  # noqa: B905 (TorchScript)
             g = environment(env_weights.view(shape), harmonics, self.order_mask) * norm[:, None, None]
             environments.append(g.permute(2, 0, 1).contiguous())
-            kernels.append(product.kernel())
+            kernels.append(product.kernel())  # type: ignore[operator]
             k = len(kernels) - 1
             q = start_adjoint(environments[k], kernels[k])
             for m in range(k - 1, -1, -1):

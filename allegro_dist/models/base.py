@@ -1,7 +1,5 @@
 """The interface of a model family, all of it."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 

@@ -1,7 +1,5 @@
 """Model families by the name that configurations use; a new family is one file and one line here."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor

@@ -5,8 +5,6 @@ read all earlier latents: instead of concatenating them (a copy per layer, two m
 its own weight matrix and the products are accumulated.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -6,8 +6,6 @@ for any order of derivative.  Empty slots hold a vector beyond every cutoff: the
 are all bias-free features, energies and gradients that follow from it.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

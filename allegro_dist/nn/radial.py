@@ -4,8 +4,6 @@ All take the reduced length x = r / r_cut, with r_cut the cutoff of the ordered 
 built on them vanishes smoothly at that pair's own cutoff.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -17,8 +17,6 @@ edges into atoms, `projection` reads atoms from edges.
 Layouts: A atoms, M neighbor slots, D = (l_max + 1)^2 components, L = l_max + 1 orders, U channels.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -61,7 +59,7 @@ def projection(weights: Tensor, harmonics: Tensor, q: Tensor, order_mask: Tensor
 
 
 def layer_irreps(l_max: int, parity: bool, num_layers: int) -> list[o3.Irreps]:
-    """Irreps of V^0 .. V^num_layers, one channel each: all allowed ones that a path reaches and that still lead to 0e."""
+    """Irreps of V^0 .. V^num_layers, one channel each: all allowed ones that are reached and still lead to 0e."""
     harmonics = o3.Irreps.spherical_harmonics(l_max)
     allowed = o3.Irreps([(1, (l, p)) for l in range(l_max + 1) for p in (1, -1)]) if parity else harmonics
     scalar = o3.Irreps("0e")
@@ -103,8 +101,11 @@ class AdjointProduct(nn.Module):
         coupled: a weight for each path and channel, or one for each path.
     """
 
-    def __init__(self, irreps_in: o3.Irreps, irreps_env: o3.Irreps, irreps_out: o3.Irreps, num_channels: int,
-                 coupled: bool) -> None:  # fmt: skip
+    paths: Tensor
+
+    def __init__(
+        self, irreps_in: o3.Irreps, irreps_env: o3.Irreps, irreps_out: o3.Irreps, num_channels: int, coupled: bool
+    ) -> None:
         super().__init__()
         paths = clebsch_gordan_paths(irreps_in, irreps_env, irreps_out).to(torch.get_default_dtype())
         self.num_channels = num_channels

@@ -1,7 +1,5 @@
 """Ziegler-Biersack-Littmark screened nuclear repulsion, with LAMMPS's constants (pair_style zbl, units metal)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -30,20 +30,30 @@ class AllegroCalculator(Calculator):
         device: "cpu", "cuda", "cuda:1"...
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress", "stresses"]
+    implemented_properties: ClassVar[list[str]] = [  # type: ignore[misc]
+        "energy",
+        "free_energy",
+        "energies",
+        "forces",
+        "stress",
+        "stresses",
+    ]
 
     def __init__(self, path: str | os.PathLike[str], device: str = "cpu", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.archive = load_archive(path, device)
         self.cutoffs = self.archive.cutoffs().numpy()
 
-    def calculate(self, atoms: Atoms | None = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
+    def calculate(
+        self, atoms: Atoms | None = None, properties: Any = ("energy",), system_changes: Any = all_changes
+    ) -> None:
         """Evaluate everything at once; forces and stress cost nothing beyond the energy's gradient."""
         super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None
         structure = from_atoms(self.atoms)
         types = find_types(structure, self.archive.type_names)
         edges = find_edges(structure, types, self.cutoffs)
-        index, vectors = torch.from_numpy(edges.index), torch.from_numpy(edges.vectors)
+        index, vectors = torch.from_numpy(edges.edge_index), torch.from_numpy(edges.edge_vectors)
         energies, gradient = self._evaluate(vectors, index, torch.from_numpy(types))
         num_atoms = len(types)
         self.results = {
@@ -67,7 +77,10 @@ class AllegroCalculator(Calculator):
         """
         num_types, device = len(self.archive.type_names), self.archive.device
         ends = torch.cumsum(torch.bincount(index[0], minlength=len(types)), 0)
-        energies, gradient = torch.empty(len(types), dtype=torch.float64), torch.empty(len(vectors), 3, dtype=torch.float64)
+        energies, gradient = (
+            torch.empty(len(types), dtype=torch.float64),
+            torch.empty(len(vectors), 3, dtype=torch.float64),
+        )
         atom, edge = 0, 0
         while atom < len(types):
             stop = max(atom + 1, int(torch.searchsorted(ends, edge + BLOCK_EDGES, right=True)))

@@ -41,10 +41,13 @@ def test_bare_torch_loads_it_without_our_package(path, tmp_path):
         "import sys, torch\n"
         f"m = torch.jit.load({str(path)!r})\n"
         "v = torch.tensor([[1.0, 0.5, 0.2], [-1.0, -0.5, -0.2]]); i = torch.tensor([[0, 1], [1, 0]])\n"
-        "e, g = m(v, i, torch.tensor([0, 1]))\nassert e.shape == (2,) and g.shape == (2, 3)\nassert not v.requires_grad\n"
+        "e, g = m(v, i, torch.tensor([0, 1]))\nassert e.shape == (2,) and g.shape == (2, 3)\n"
+        "assert not v.requires_grad\n"
         "assert 'allegro_dist' not in sys.modules\nprint(m.type_names, m.r_max)"
     )
-    result = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, cwd=tmp_path
+    )
     assert result.stdout.strip() == "['Si', 'O', 'H'] 5.0", result.stderr
 
 

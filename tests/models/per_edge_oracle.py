@@ -1,4 +1,4 @@
-"""The per-edge form of Allegro, written with e3nn's own tensor products: slow, plain, and the witness of the real one."""
+"""The per-edge form of Allegro, written with e3nn's own tensor products: the witness of the real one."""
 
 from __future__ import annotations
 
@@ -35,8 +35,14 @@ def tensor_product(product, irreps_in, irreps_env, irreps_out, channels: int) ->
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)  # or e3nn rounds its Clebsch-Gordan coefficients to float32
     try:
-        tp = o3.TensorProduct(*wide, instructions, irrep_normalization="component", path_normalization="none",
-                              shared_weights=True, internal_weights=True)  # fmt: skip
+        tp = o3.TensorProduct(
+            *wide,
+            instructions,
+            irrep_normalization="component",
+            path_normalization="none",
+            shared_weights=True,
+            internal_weights=True,
+        )
     finally:
         torch.set_default_dtype(default)
     weight = product.weight.detach().expand(channels, -1)
@@ -48,7 +54,8 @@ def expand(weights: Tensor, harmonics: Tensor, irreps, channels: int) -> Tensor:
     """w[e, l, u] Y[e, lm] in e3nn's layout: for each irrep, [u, m]."""
     weights = weights.view(len(weights), len(irreps), channels)
     blocks = [
-        (weights[:, k, :, None] * harmonics[:, None, s]).reshape(len(weights), -1) for k, s in enumerate(irreps.slices())
+        (weights[:, k, :, None] * harmonics[:, None, s]).reshape(len(weights), -1)
+        for k, s in enumerate(irreps.slices())
     ]
     return torch.cat(blocks, dim=1)
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tests.models.per_edge_oracle import allegro_per_edge
 
 from tests.conftest import MIXED_CUTOFFS, edges_of, make_potential, silica
+from tests.models.per_edge_oracle import allegro_per_edge
 
 
 def energy_and_gradient(function, vectors):

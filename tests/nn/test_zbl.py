@@ -21,7 +21,9 @@ def test_zbl_energy_equals_lammps(pair):
         for r in (0.3, 0.8, 1.5, 3.0):
             lmp.command(f"set atom 2 x {r}")
             lmp.command("run 0 post no")
-            ours = zbl_energy(torch.tensor([r], dtype=torch.float64), *(torch.tensor([float(z)], dtype=torch.float64) for z in pair))
+            ours = zbl_energy(
+                torch.tensor([r], dtype=torch.float64), *(torch.tensor([float(z)], dtype=torch.float64) for z in pair)
+            )
             # LAMMPS adds a constant that takes its energy to zero at the outer cutoff: compare differences
             if r == 0.3:
                 offset = lmp.get_thermo("pe") - ours.item()

@@ -42,7 +42,9 @@ def test_energy_and_forces_equal_the_potential(atoms, potential):
 
 
 def test_forces_and_stress_equal_ase_finite_differences(atoms):
-    np.testing.assert_allclose(atoms.get_forces()[:2], calculate_numerical_forces(atoms, 1e-3, iatoms=range(2)), atol=2e-6)
+    np.testing.assert_allclose(
+        atoms.get_forces()[:2], calculate_numerical_forces(atoms, 1e-3, iatoms=range(2)), atol=2e-6
+    )
     np.testing.assert_allclose(atoms.get_stress(), calculate_numerical_stress(atoms, 1e-4), atol=1e-8)
 
 

@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+"""Time of a training step beside nequip-allegro's, in one run: the same frames, batch, widths and optimizer.
+
+    python scripts/benchmark_training.py --frames FILE [--peer-python PYTHON] [--batch 5] [--rounds 9] [--json FILE]
+
+PYTHON is the interpreter of an environment of its own with `pip install nequip-allegro`.  Each contestant is a process
+that holds its model and data; the parent asks them in turn for a few steps, so that all see the same machine, and
+reports medians.  A step is: model, forces, energy + force loss, gradient of the loss, Adam.  One thread each.
+Collation and neighbor lists are left out on both sides (done once, before).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+WIDTHS = {"l_max": 2, "num_layers": 2, "num_scalar_features": 64, "num_tensor_features": 32}
+
+
+def our_step(frames: list, r_max: float):
+    """A function that makes one training step of allegro_dist's model."""
+    import torch
+
+    from allegro_dist.config import AllegroConfig
+    from allegro_dist.data.dataset import build_graphs, find_type_names
+    from allegro_dist.data.graph import collate
+    from allegro_dist.data.structure import from_atoms
+    from allegro_dist.potential import assemble_forces, build_potential, pair_cutoffs
+
+    structures = [from_atoms(atoms) for atoms in frames]
+    config = AllegroConfig(r_max=r_max, **WIDTHS)
+    names = find_type_names(structures)
+    batch = collate(build_graphs(structures, names, pair_cutoffs(config, names), torch.float32))
+    neighbors = len(batch.edge_vectors) / len(batch.atom_types)
+    potential = build_potential(
+        config, type_names=names, avg_num_neighbors=neighbors, per_type_scale=[1.0] * len(names),
+        per_type_shift=[0.0] * len(names),
+    ).train()  # fmt: skip
+    optimizer = torch.optim.Adam([p for p in potential.parameters() if p.requires_grad], lr=1e-4, fused=True)
+
+    def step() -> None:
+        energy, gradient = potential(batch.edge_vectors, batch.edge_index, batch.atom_types)
+        forces = assemble_forces(gradient, batch.edge_index, len(batch.atom_types))
+        total = torch.zeros_like(batch.energy).index_add(0, batch.atom_frame, energy)
+        loss = ((total - batch.energy) / batch.num_atoms).square().mean() + (forces - batch.forces).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step, sum(p.numel() for p in potential.parameters()), len(batch.edge_vectors)
+
+
+def peer_step(frames: list, r_max: float, mode: str):
+    """The same of nequip-allegro, in its eager or compiled training mode."""
+    import torch
+    from allegro.model import AllegroModel
+    from nequip.data import AtomicDataDict
+    from nequip.data.ase import from_ase
+    from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
+    from nequip.utils.global_state import set_global_state
+
+    set_global_state(allow_tf32=False)
+    names = sorted({s for atoms in frames for s in atoms.get_chemical_symbols()})
+    transforms = (ChemicalSpeciesToAtomTypeMapper(names), NeighborListTransform(r_max=r_max))
+    data = []
+    for atoms in frames:
+        item = from_ase(atoms)
+        for transform in transforms:
+            item = transform(item)
+        data.append(item)
+    batch = AtomicDataDict.batched_from_list(data)
+    num_edges, num_atoms = batch["edge_index"].shape[1], len(batch["pos"])
+    model = AllegroModel(
+        seed=0, model_dtype="float32", compile_mode=mode, r_max=r_max, type_names=names, parity=True,
+        radial_chemical_embed={"_target_": "allegro.nn.TwoBodyBesselScalarEmbed", "num_bessels": 8},
+        scalar_embed_mlp_hidden_layers_depth=1, scalar_embed_mlp_hidden_layers_width=64,
+        allegro_mlp_hidden_layers_depth=1, allegro_mlp_hidden_layers_width=64, readout_mlp_hidden_layers_depth=1,
+        readout_mlp_hidden_layers_width=32, avg_num_neighbors=num_edges / num_atoms, **WIDTHS,
+    )  # fmt: skip
+    model.train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+    energy, forces = batch.pop("total_energy"), batch.pop("forces")
+    batch.pop("stress", None)
+    atoms_of = batch["num_atoms"].view(-1, 1)
+
+    def step() -> None:
+        out = model(dict(batch))
+        loss = ((out["total_energy"] - energy) / atoms_of).square().mean() + (out["forces"] - forces).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step, sum(p.numel() for p in model.parameters()), num_edges
+
+
+def work(args: argparse.Namespace) -> None:
+    """One contestant: prepares, says so, then for each line read makes steps and prints milliseconds per step."""
+    import torch
+    from ase.io import read
+
+    torch.set_num_threads(1)
+    frames = read(args.frames, f":{args.batch}")
+    start = time.time()
+    if args.worker == "allegro_dist":
+        step, weights, edges = our_step(frames, args.r_max)
+    else:
+        step, weights, edges = peer_step(frames, args.r_max, args.worker.split("/")[1])
+    for _ in range(5):
+        step()
+    print(json.dumps({"weights": weights, "edges": edges, "warm_up_s": round(time.time() - start, 1)}), flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        for _ in range(args.steps):
+            step()
+        print(1e3 * (time.perf_counter() - start) / args.steps, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", required=True, help="file that ASE reads; its first frames are the batch")
+    parser.add_argument("--peer-python", help="interpreter of an environment with nequip-allegro")
+    parser.add_argument("--batch", type=int, default=5)
+    parser.add_argument("--r-max", type=float, default=5.0)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--steps", type=int, default=10, help="steps per round and contestant")
+    parser.add_argument(
+        "--no-compile", action="store_true", help="leave the peer's compiled mode out (it takes minutes)"
+    )
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        return work(args)
+
+    contestants = {"allegro_dist": sys.executable}
+    if args.peer_python:
+        contestants["nequip-allegro/eager"] = args.peer_python
+        if not args.no_compile:
+            contestants["nequip-allegro/compile"] = args.peer_python
+    processes = {}
+    for name, python in contestants.items():
+        command = [python, "-W", "ignore", __file__, *sys.argv[1:], "--worker", name]
+        processes[name] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        line = processes[name].stdout.readline()
+        if not line:
+            print(f"{name}: did not start, left out", flush=True)
+            del processes[name]
+            continue
+        print(f"{name}: {line.strip()}", flush=True)
+    times: dict[str, list[float]] = {name: [] for name in processes}
+    for _ in range(args.rounds):
+        for name, process in processes.items():
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            times[name].append(float(process.stdout.readline()))
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    frames = f"{Path(args.frames).parent.name}/{Path(args.frames).name}, batch {args.batch}"
+    print(f"\n| {frames} | ms per step (median of {args.rounds}) | ratio |\n|---|---|---|")
+    for name, value in medians.items():
+        print(f"| {name} | {value:.1f} | {value / medians['allegro_dist']:.2f} |")
+    if args.json:
+        args.json.write_text(
+            json.dumps({"medians_ms": medians, "rounds": times, "arguments": vars(args)}, default=str, indent=1)
+        )
+
+
+if __name__ == "__main__":
+    main()
