@@ -133,7 +133,7 @@ class Drift:
 def energy_drift(time: ArrayLike, energy: ArrayLike, num_blocks: int = 10) -> Drift:
     """Straight line through an energy over time.
 
-    Successive energies of MD are correlated, so the error is that of a line through the means of `num_blocks` stretches.
+    Successive energies of MD are correlated, so the error is that of a line through means over `num_blocks` parts.
 
     Raises: ValueError for fewer than two points per block.
     """

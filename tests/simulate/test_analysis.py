@@ -156,7 +156,7 @@ def test_crystal_file_of_interrupted_run_is_refused(tmp_path):
 
 def test_md_input_keeps_energy_and_writes_readable_frames(tmp_path):
     log = run_stillinger_weber("md.in", tmp_path, edge=5.431, cells=3, nvt_steps=200, nve_steps=400, frames=4)
-    time, energy, temperature, _ = np.loadtxt(tmp_path / "energy.txt").T
+    time, energy, temperature, _ = np.loadtxt(tmp_path / "nve.txt").T
     assert_allclose(time[-1], 0.4)
     assert abs(energy_drift(time, energy).slope) < 1e-4  # eV/atom/ps
     assert 150 < temperature.mean() < 450
