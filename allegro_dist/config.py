@@ -70,8 +70,8 @@ class AllegroConfig:
     per_type_scale: Positive | dict[str, Positive] | Literal["force_rms"] = "force_rms"
     """Energy scale of a type, eV: root mean square of the training forces x 1 Angstrom, or given values."""
     per_type_shift: float | dict[str, float] | Literal["least_squares", "isolated_atoms"] = "least_squares"
-    """Energy of an atom without neighbors, eV: fitted to the training energies, the isolated atoms' energies of the data
-    plus the mean of what is left per atom, or given values."""
+    """Energy of an atom without neighbors, eV: fitted to the training energies, the isolated atoms' energies of the
+    data plus the mean of what is left per atom, or given values."""
     train_scale_shift: bool = False
     """Let training change the scales and shifts."""
     zbl: bool = False

@@ -6,6 +6,7 @@ epoch, with what is needed to build the potential.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from pathlib import Path
@@ -39,15 +40,17 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        before = "; the previous one is untouched" if path.exists() else ""
+        raise CheckpointError(f"{path}: can't be written: {error.strerror}{before}") from error
+    # Sync the new name too; not every file system lets a folder be synced, and the file is whole either way.
+    with contextlib.suppress(OSError):
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        before = "; the previous one is untouched" if path.exists() else ""
-        raise CheckpointError(f"{path}: can't be written: {error.strerror}{before}") from error
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

@@ -73,7 +73,7 @@ def test_missing_forces_name_the_frame_what_was_found_and_what_to_do():
     atoms = labelled_atoms(0)
     atoms.calc = SinglePointCalculator(atoms, energy=1.0)
     structures = [from_atoms(atoms, "some.xyz, frame 7")]
-    with pytest.raises(DataError, match=r"some.xyz, frame 7: no forces; labels found: energy\. In extxyz.*allow_missing"):
+    with pytest.raises(DataError, match=r"xyz, frame 7: no forces; labels found: energy\. In extxyz.*allow_missing"):
         require_labels(structures, forces=True, stress=False)
     require_labels(structures, forces=False, stress=False)
 

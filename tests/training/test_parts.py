@@ -1,0 +1,215 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from allegro_dist.config import AllegroConfig, LossConfig, ScheduleConfig, TrainingConfig
+from allegro_dist.data.dataset import build_graphs, find_type_names
+from allegro_dist.data.graph import collate
+from allegro_dist.data.structure import from_atoms
+from allegro_dist.potential import build_potential, pair_cutoffs
+from allegro_dist.training.checkpoint import CheckpointError, write_atomically
+from allegro_dist.training.distributed import LaunchError, start_ranks
+from allegro_dist.training.ema import MovingAverage
+from allegro_dist.training.evaluate import evaluate_potential
+from allegro_dist.training.flat import FlatParameters
+from allegro_dist.training.loss import batch_loss, label_counts, loss_weights
+from allegro_dist.training.prediction import errors_of, predict
+from allegro_dist.training.progress import ProgressDisplay
+from allegro_dist.training.sampler import epoch_batches, rank_share
+from allegro_dist.training.schedule import Schedule, run_progress
+from tests.data.frames import labelled_atoms
+
+FORMULAS = ("Si4O3H", "SiO2H4", "Si3O2", "Si6", "SiO4")
+STRUCTURES = [from_atoms(labelled_atoms(n, symbols=s)) for n, s in enumerate(FORMULAS)]
+STRUCTURES[3] = STRUCTURES[3]._replace(stress=None)
+STRUCTURES[4] = STRUCTURES[4]._replace(forces=None, stress=None)
+TYPE_NAMES = find_type_names(STRUCTURES)
+CONFIG = AllegroConfig(r_max=3.5, dtype="float64", num_scalar_features=16, num_tensor_features=8)
+
+
+@pytest.fixture(scope="module")
+def potential():
+    torch.manual_seed(0)
+    return build_potential(CONFIG, type_names=TYPE_NAMES, avg_num_neighbors=10.0, per_type_scale=[0.5] * 3,
+                           per_type_shift=[-1.0] * 3)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def graphs():
+    return build_graphs(STRUCTURES, TYPE_NAMES, pair_cutoffs(CONFIG, TYPE_NAMES), torch.float64)
+
+
+def gradients(potential, graphs, counts, weights):
+    potential.train().zero_grad()
+    batch = collate(graphs)
+    errors = errors_of(predict(potential, batch, stress=True), batch)
+    batch_loss(errors, batch, (weights / counts).tolist()).backward()
+    return torch.cat([p.grad.flatten() for p in potential.parameters() if p.requires_grad])
+
+
+def test_loss_gradients_of_shares_add_up_to_that_of_the_batch(potential, graphs):
+    weights, counts = loss_weights(LossConfig(energy=1, forces=2, stress=30)), label_counts(graphs).sum(0)
+    whole = gradients(potential, graphs, counts, weights)
+    parts = sum(gradients(potential, graphs[r::2], counts, weights) for r in range(2))
+    torch.testing.assert_close(parts, whole, rtol=1e-12, atol=1e-14)
+
+
+def test_errors_equal_those_computed_frame_by_frame(potential, graphs):
+    errors = evaluate_potential(potential, STRUCTURES)
+    energy, per_atom, forces, stress = [], [], [], []
+    for structure, graph in zip(STRUCTURES, graphs, strict=True):
+        prediction = predict(potential.eval(), collate([graph]), stress=True)
+        energy.append(float(prediction.energy) - structure.energy)
+        per_atom.append(energy[-1] / len(structure.symbols))
+        if structure.forces is not None:
+            forces.append(prediction.forces.numpy() - structure.forces)
+        if structure.stress is not None:
+            stress.append(prediction.stress[0].numpy() - structure.stress)
+    force_errors = np.concatenate(forces)
+    quantities = {"energy": energy, "energy_per_atom": per_atom, "forces": force_errors, "stress": stress}
+    for name, values in quantities.items():
+        values = np.array(values)
+        assert errors[name]["mae"] == pytest.approx(np.abs(values).mean(), rel=1e-12)
+        assert errors[name]["rmse"] == pytest.approx(np.sqrt((values**2).mean()), rel=1e-12)
+    symbols = np.concatenate([s.symbols for s in STRUCTURES if s.forces is not None])
+    for name in TYPE_NAMES:
+        expected = np.abs(force_errors[symbols == name]).mean()
+        assert errors["forces"]["per_type"][name]["mae"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_evaluation_leaves_out_quantities_without_labels(potential):
+    errors = evaluate_potential(potential, [s._replace(stress=None) for s in STRUCTURES])
+    assert "stress" not in errors and errors["num_frames"] == 5
+    json.dumps(errors)
+
+
+def test_predicted_stress_is_the_strain_derivative_of_the_energy(potential):
+    structure, h = STRUCTURES[0], 1e-5
+
+    def energy(strain):
+        deformation = np.eye(3) + strain
+        strained = structure._replace(positions=structure.positions @ deformation, cell=structure.cell @ deformation)
+        graph = build_graphs([strained], TYPE_NAMES, pair_cutoffs(CONFIG, TYPE_NAMES), torch.float64)
+        return predict(potential.eval(), collate(graph), stress=True)
+
+    stress = energy(np.zeros((3, 3))).stress[0]
+    for a, b in ((0, 0), (1, 2)):
+        strain = np.zeros((3, 3))
+        strain[a, b] += h / 2
+        strain[b, a] += h / 2
+        slope = float(energy(strain).energy - energy(-strain).energy) / (2 * h * structure.volume)
+        assert float(stress[a, b]) == pytest.approx(slope, abs=1e-8)
+
+
+def test_epoch_batches_take_every_frame_once():
+    batches = epoch_batches(11, 4, seed=5, epoch=2)
+    assert [len(b) for b in batches] == [4, 4, 3]
+    assert sorted(sum(batches, [])) == list(range(11))
+    assert batches == epoch_batches(11, 4, seed=5, epoch=2)
+    assert batches != epoch_batches(11, 4, seed=5, epoch=3) != epoch_batches(11, 4, seed=6, epoch=2)
+
+
+def test_rank_shares_are_a_partition():
+    shares = [rank_share([7, 3, 5], r, 4) for r in range(4)]
+    assert sorted(sum(shares, [])) == [3, 5, 7] and shares[3] == []
+
+
+def test_moving_average_follows_its_recursion_and_gives_the_weights_back():
+    weight = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    average, expected = MovingAverage([weight], 0.9), weight.clone()
+    for n in range(200):
+        weight.add_(0.1)
+        average.update()
+        decay = min(0.9, (1 + n) / (10 + n))
+        expected = decay * expected + (1 - decay) * weight
+    own = weight.clone()
+    with average.applied():
+        torch.testing.assert_close(weight, expected, rtol=1e-13, atol=0)
+    assert torch.equal(weight, own)
+
+
+def test_moving_average_switched_off_is_the_weights():
+    weight = torch.tensor([1.0 / 3])
+    average = MovingAverage([weight], 0.0)
+    weight.mul_(0.7)
+    average.update()
+    assert torch.equal(average.averages[0], weight)
+
+
+def test_flat_parameters_are_views_and_clip_as_torch_does():
+    torch.manual_seed(0)
+    modules = [torch.nn.Linear(5, 4).to(d) for d in (torch.float32, torch.float64) for _ in range(2)]
+    parameters = [p for m in modules for p in m.parameters()]
+    flat = FlatParameters(parameters, num_riders=2)
+    for m in modules:
+        m(torch.ones(5, dtype=m.weight.dtype)).square().sum().backward()
+    copies = [torch.nn.Parameter(p.detach().clone()) for p in parameters]
+    for copy, p in zip(copies, parameters, strict=True):
+        copy.grad = p.grad.clone()
+    expected = torch.nn.utils.clip_grad_norm_(copies, 0.5)
+    assert flat.clip(0.5) == pytest.approx(float(expected), rel=1e-6)
+    for copy, p in zip(copies, parameters, strict=True):
+        torch.testing.assert_close(p.grad, copy.grad, rtol=1e-5, atol=1e-8)
+    with torch.no_grad():
+        flat.flats[0].zero_()
+    assert not any(p.any() for m in modules[:2] for p in m.parameters())
+
+
+def test_cosine_schedule_warms_up_and_falls_to_final():
+    schedule = Schedule(ScheduleConfig(name="cosine", warmup=0.1, final=0.05))
+    assert schedule.factor(0.05) == pytest.approx(0.5)
+    assert schedule.factor(0.1) == pytest.approx(1.0)
+    assert schedule.factor(0.55) == pytest.approx(0.525)
+    assert schedule.factor(1.0) == pytest.approx(0.05)
+    factors = [schedule.factor(0.1 + 0.009 * n) for n in range(101)]
+    assert factors == sorted(factors, reverse=True)
+
+
+def test_plateau_schedule_falls_after_patience():
+    schedule = Schedule(ScheduleConfig(name="plateau", factor=0.5, patience=2, warmup=0.0))
+    seen = []
+    for loss in (1.0, 0.9, 0.95, 0.91, 0.8, 0.9, 0.9, 0.9, 0.9):
+        schedule.end_epoch(loss)
+        seen.append(schedule.factor(0.5))
+    assert seen == [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.125]
+
+
+def test_run_progress_counts_epochs_minutes_or_whichever_is_further():
+    def progress(unit):
+        config = TrainingConfig(max_epochs=100, max_minutes=10.0, schedule=ScheduleConfig(unit=unit))
+        return run_progress(config, 25.0, 5.0)
+
+    assert (progress("epochs"), progress("minutes"), progress("auto")) == (0.25, 0.5, 0.5)
+
+
+def test_write_to_a_full_device_is_a_clear_error(tmp_path):
+    try:
+        (tmp_path / "out.part").symlink_to("/dev/full")
+    except OSError:
+        pytest.skip("no symbolic links here")
+    with pytest.raises(CheckpointError, match="out: can't be written: No space left on device"):
+        write_atomically(tmp_path / "out", b"x" * 100_000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_cuda_device_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(LaunchError, match="training.device: cuda"):
+        start_ranks("cuda")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_shows_current_errors(terminal, tmp_path):
+    with open(tmp_path / "out", "w") as file:
+        console = Console(file=file, force_terminal=terminal, width=120)
+        record = {"epoch": 3, "lr": 1e-3, "train": {}, "val": {"forces": {"mae": 0.0421, "rmse": 0.06}}}
+        with ProgressDisplay(shown=True, console=console) as display:
+            display.update(3, 0.5, 1e-3)
+            display.epoch(record, 1.0)
+            display.last_update = -math.inf
+            display.update(4, 1.0, 1e-3)
+    assert "42.1" in (tmp_path / "out").read_text()
