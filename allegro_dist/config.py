@@ -121,6 +121,11 @@ class LossConfig:
     energy: NonNegative = 1.0
     forces: NonNegative = 1.0
     stress: NonNegative = 0.0
+    final_energy: NonNegative | None = None
+    """Weight of the energy over the last part of the run, when the learning rate is low; None: as before. Forces teach
+    the shape first; energies, of which there are few, are fitted best at the end."""
+    final_share: Fraction = 0.3
+    """That last part, as a share of the run."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

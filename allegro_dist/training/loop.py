@@ -55,7 +55,6 @@ class Trainer:
         self.potential = potential.to(ranks.device)
         self.train_graphs = list(train)
         self.val_batches = evaluation_batches(val[ranks.rank :: ranks.size], ranks.device)
-        self.weights = loss_weights(config.loss)
         self.counts = label_counts(train)
         self.with_stress = config.loss.stress > 0
 
@@ -85,12 +84,13 @@ class Trainer:
 
     def step(self, indices: list[int]) -> bool:
         """One step on a global batch; False when a rank was told to stop."""
-        self.learning_rate = self.config.learning_rate * self.schedule.factor(self.progress())
+        progress = self.progress()
+        self.learning_rate = self.config.learning_rate * self.schedule.factor(progress)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
         self.flat.zero_gradients()
         # Divided by the counts of the global batch: gradients of ranks add up to that of one process.
-        coefficients = (self.weights / self.counts[indices].sum(0).clamp(min=1)).tolist()
+        coefficients = (loss_weights(self.config.loss, progress) / self.counts[indices].sum(0).clamp(min=1)).tolist()
         mine = rank_share(indices, self.ranks.rank, self.ranks.size)
         errors, batch = None, None
         if mine:

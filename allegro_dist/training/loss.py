@@ -23,9 +23,11 @@ def label_counts(graphs: Sequence[Graph]) -> Tensor:
     return torch.tensor([[g.has_energy, 3 * g.num_atoms * g.has_forces, 9 * g.has_stress] for g in graphs]).double()
 
 
-def loss_weights(config: LossConfig) -> Tensor:
-    """[3] weights of energy, forces, stress."""
-    return torch.tensor([config.energy, config.forces, config.stress], dtype=torch.float64)
+def loss_weights(config: LossConfig, progress: float = 1.0) -> Tensor:
+    """[3] weights of energy, forces, stress when `progress` of the run is done; validation uses those of the end."""
+    late = config.final_energy is not None and progress > 1 - config.final_share
+    energy = config.final_energy if late else config.energy
+    return torch.tensor([energy, config.forces, config.stress], dtype=torch.float64)
 
 
 def batch_loss(errors: Errors, batch: Batch, coefficients: Sequence[float]) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from allegro_dist.config import LossConfig
 from allegro_dist.data.graph import Batch
 from allegro_dist.training.distributed import Ranks
+from allegro_dist.training.loss import loss_weights
 from allegro_dist.training.prediction import Errors
 
 QUANTITIES = ("energy", "energy_per_atom", "forces", "stress")
@@ -69,7 +70,7 @@ class ErrorSums:
 
     def loss(self, config: LossConfig) -> float:
         """The loss of the data set as a whole."""
-        weights = (0.0, config.energy, config.forces, config.stress)
+        weights = (0.0, *loss_weights(config).tolist())
         return sum(w * sq / n for w, (n, _, sq) in zip(weights, self.sums.tolist(), strict=False) if n)
 
 

@@ -213,3 +213,11 @@ def test_progress_shows_current_errors(terminal, tmp_path):
             display.last_update = -math.inf
             display.update(4, 1.0, 1e-3)
     assert "42.1" in (tmp_path / "out").read_text()
+
+
+def test_energy_gets_its_final_weight_over_the_last_share_of_the_run():
+    config = LossConfig(energy=1.0, forces=2.0, stress=3.0, final_energy=20.0, final_share=0.25)
+    assert loss_weights(config, progress=0.74).tolist() == [1.0, 2.0, 3.0]
+    assert loss_weights(config, progress=0.76).tolist() == [20.0, 2.0, 3.0]
+    assert loss_weights(config).tolist() == [20.0, 2.0, 3.0]  # validation: one measure for the whole run
+    assert loss_weights(LossConfig(energy=5.0), progress=1.0).tolist() == [5.0, 1.0, 0.0]
