@@ -167,8 +167,9 @@ class TrainingConfig:
     loss: LossConfig = Field(default_factory=LossConfig)
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: Count | None = None
-    """CPU threads per process; None: the machine's cores divided by the processes on it."""
+    threads: Count = 1
+    """CPU threads per process. A step is many small operations, which threads hardly speed up, and on a busy machine
+    waiting for one another costs them dearly; to use more cores, start more processes (mpirun -n 2 allegro-dist ...)."""
 
     @model_validator(mode="after")
     def _check(self) -> TrainingConfig:

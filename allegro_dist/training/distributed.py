@@ -48,7 +48,7 @@ class Ranks:
             dist.barrier()
 
 
-def start_ranks(device: str = "auto", threads: int | None = None) -> Ranks:
+def start_ranks(device: str = "auto", threads: int = 1) -> Ranks:
     """Join the processes of this run (gloo on CPU, nccl on GPU) and set torch's threads; see stop_ranks.
 
     Raises LaunchError for a device that isn't there, or when mpirun started several processes without mpi4py.
@@ -70,8 +70,7 @@ def start_ranks(device: str = "auto", threads: int | None = None) -> Ranks:
             dist.init_process_group(backend)
         else:
             dist.init_process_group(backend, store=store, rank=rank, world_size=size)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads or max(1, cores // local_size))
+    torch.set_num_threads(threads)
     return Ranks(
         rank,
         size,
