@@ -169,7 +169,7 @@ class TrainingConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count = 1
     """CPU threads per process. A step is many small operations, which threads hardly speed up, and on a busy machine
-    waiting for one another costs them dearly; to use more cores, start more processes (mpirun -n 2 allegro-dist ...)."""
+    waiting for one another costs them dearly; for more cores, start more processes (mpirun -n 2 allegro-dist ...)."""
 
     @model_validator(mode="after")
     def _check(self) -> TrainingConfig:
