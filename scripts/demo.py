@@ -125,7 +125,7 @@ class Demo:
         shears = words(dft.test.shear[np.abs(dft.test.shear) > 1e-9])
         return self.lammps(
             "crystal", "float64", 2, edge=dft.edge, edges=words((8 * dft.equation_of_state.volumes) ** (1 / 3)),
-            uniaxial=words(dft.test.uniaxial), clamped=shears, relaxed=shears,
+            stretch=words(1 + dft.test.uniaxial), clamped=shears, relaxed=shears,
         )  # fmt: skip
 
     def run(self) -> Path:
