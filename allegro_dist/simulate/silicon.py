@@ -177,7 +177,7 @@ def _pictures(run: SiliconRun, crystal: Crystal) -> list[Picture]:
         curves[dtype] = radial_distribution(list(frames))
     drifts = {dtype: energy_drift(*pair) for dtype, pair in series.items()}
     edge = run.dft.equation_of_state.lattice_constant()
-    shells = [edge * np.sqrt(s) for s in (3 / 16, 1 / 2, 11 / 16, 1.0, 19 / 16, 3 / 2)]  # diamond lattice
+    shells = [edge * np.sqrt(s) for s in (3 / 16, 1 / 2, 11 / 16, 1, 19 / 16, 3 / 2, 27 / 16, 2)]  # diamond lattice
     temperature = np.mean([np.loadtxt(folder / "nve.txt")[:, 2].mean() for folder in run.dynamics.values()])
     return [
         Picture((run.train_folder / "learning_curve.png").read_bytes(), "Learning curve."),

@@ -1,0 +1,53 @@
+"""The DFT crystal of the embedded set against published PBE values; the report page as a page."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from ase.io import read
+from numpy.testing import assert_allclose
+
+from allegro_dist.simulate.report import Picture, Row, below, plain_table, render_report
+from allegro_dist.simulate.silicon import DftCrystal, dft_crystal
+
+DATA = Path(__file__).parents[2] / "examples" / "silicon" / "data"
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module")
+def dft() -> DftCrystal:
+    return dft_crystal([*read(DATA / "train.xyz", ":"), *read(DATA / "test.xyz", ":")])
+
+
+def test_dft_crystal_has_published_pbe_lattice_and_bulk_modulus(dft):
+    """PBE: 5.47 Angstrom, 88 to 89 GPa (Haas, Tran and Blaha, Phys. Rev. B 79, 085104, 2009)."""
+    assert_allclose(dft.equation_of_state.lattice_constant(), 5.47, atol=0.01)
+    assert_allclose(dft.equation_of_state.bulk_modulus, 88.5, rtol=0.04)
+
+
+def test_dft_crystal_bulk_modulus_agrees_between_energies_and_stresses(dft):
+    assert_allclose(dft.elastic.bulk_modulus, dft.equation_of_state.bulk_modulus, rtol=0.05)
+
+
+def test_dft_crystal_of_set_without_its_frames_is_refused():
+    with pytest.raises(ValueError, match="no frame of group 'eos' among 3 frames"):
+        dft_crystal([a for a in read(DATA / "train.xyz", ":") if a.info["group"] == "liquid"][:3])
+
+
+def test_report_is_one_file_that_escapes_text_and_marks_limits():
+    met, missed = below("A", "energy < forces", 2.0, 3.0, "meV"), below("A", "drift", -5.0, 3.0, "meV")
+    rows = [met, missed, Row("B", "speed", "9")]
+    page = render_report("T & U", "lead", rows, [Picture(PNG, 'a "curve"')])
+    links: list[str] = []
+
+    class Links(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            links.extend(value for name, value in attrs if name in ("src", "href"))
+
+    Links().feed(page)
+    assert len(links) == 1 and links[0].startswith("data:image/png;base64,")
+    assert "energy &lt; forces" in page and "T &amp; U" in page and "a &quot;curve&quot;" in page
+    assert page.count("✓") == 1 and page.count("✗") == 1 and page.count('<tr class="section">') == 2
+    assert "MISSED" in plain_table(rows).splitlines()[2]
