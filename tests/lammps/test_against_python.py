@@ -61,10 +61,10 @@ def test_float64_equals_python(name, potentials, archives, tmp_path):
     found = run_lammps(tmp_path, atoms, TYPE_NAMES, pair_allegro(archives["float64"], TYPE_NAMES))
     expected = evaluate(potentials["float64"], atoms)
     assert found.energy == pytest.approx(expected.energies.sum(), abs=1e-9 * len(atoms))
-    np.testing.assert_allclose(found.energies, expected.energies, atol=1e-9)
-    np.testing.assert_allclose(found.forces, expected.forces, atol=1e-8)
+    np.testing.assert_allclose(found.energies, expected.energies, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found.forces, expected.forces, rtol=0, atol=1e-8)
     scale = max(np.abs(expected.virial).max(), 1e-6)
-    np.testing.assert_allclose(found.virial, expected.virial, atol=1e-6 * scale)
+    np.testing.assert_allclose(found.virial, expected.virial, rtol=0, atol=1e-6 * scale)
 
 
 def test_float32_equals_python(potentials, archives, triclinic_silica, tmp_path):
@@ -73,14 +73,16 @@ def test_float32_equals_python(potentials, archives, triclinic_silica, tmp_path)
     shifts = potentials["float32"].shift.detach().numpy()[edges_of(triclinic_silica)[2]]
     interaction = (expected.energies - shifts).sum()
     assert found.energy - shifts.sum() == pytest.approx(interaction, rel=1e-5)
-    np.testing.assert_allclose(found.forces, expected.forces, atol=1e-5 * np.abs(expected.forces).max())
-    np.testing.assert_allclose(found.virial, expected.virial, atol=1e-5 * np.abs(expected.virial).max())
+    np.testing.assert_allclose(found.forces, expected.forces, rtol=0, atol=1e-5 * np.abs(expected.forces).max())
+    np.testing.assert_allclose(found.virial, expected.virial, rtol=0, atol=1e-5 * np.abs(expected.virial).max())
 
 
 def test_element_order_is_the_users(potentials, archives, triclinic_silica, tmp_path):
     order = ("H", "Si", "O")
     found = run_lammps(tmp_path, triclinic_silica, order, pair_allegro(archives["float64"], order))
-    np.testing.assert_allclose(found.forces, evaluate(potentials["float64"], triclinic_silica).forces, atol=1e-8)
+    np.testing.assert_allclose(
+        found.forces, evaluate(potentials["float64"], triclinic_silica).forces, rtol=0, atol=1e-8
+    )
 
 
 def test_two_lammps_types_may_be_one_element(potentials, archives, tmp_path):
@@ -88,4 +90,4 @@ def test_two_lammps_types_may_be_one_element(potentials, archives, tmp_path):
     pair = pair_allegro(archives["float64"], ("Si", "Si", "Si"))
     found = run_lammps(tmp_path, atoms, TYPE_NAMES, pair)
     atoms.set_chemical_symbols(["Si"] * len(atoms))
-    np.testing.assert_allclose(found.forces, evaluate(potentials["float64"], atoms).forces, atol=1e-8)
+    np.testing.assert_allclose(found.forces, evaluate(potentials["float64"], atoms).forces, rtol=0, atol=1e-8)
