@@ -59,7 +59,7 @@ def deploy(args: argparse.Namespace) -> int:
     from allegro_dist.potential import build_potential
     from allegro_dist.training.checkpoint import load_run
 
-    potential = load_run(args.run)
+    potential = load_run(args.run, args.weights)
     used = potential.parameters_used
     if args.dtype and args.dtype != used.config.dtype:
         weights = potential.state_dict()
@@ -111,6 +111,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("run", help="run folder")
     p.add_argument("-o", "--output", default="model.pth", help="archive to write (model.pth)")
     p.add_argument("--dtype", choices=("float32", "float64"), help="precision of the archive (that of the run)")
+    p.add_argument(
+        "--weights",
+        choices=("best", "last"),
+        default="best",
+        help="averaged weights of which epoch, by validation (best)",
+    )
     p.set_defaults(function=deploy)
 
     p = commands.add_parser("inspect", help="print the model card of an archive")

@@ -53,6 +53,11 @@ def test_deploy_in_float64_gives_the_same_model_more_precisely(run):
     assert errors["forces"]["mae"] == pytest.approx(json.loads((run / "b.json").read_text())["forces"]["mae"], rel=1e-4)
 
 
+def test_deploy_takes_the_last_weights_when_asked(run):
+    assert main(["deploy", str(run / "run"), "-o", str(run / "last.pth"), "--weights", "last"]) == 0
+    assert main(["evaluate", str(run / "last.pth"), str(run / "train.xyz")]) == 0
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
