@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 
-from allegro_dist.config import AllegroConfig, ConfigError, RunConfig, from_dict, to_dict
+from allegro_dist.config import AllegroConfig, RunConfig, from_dict, to_dict
 from allegro_dist.data.statistics import Statistics
 from allegro_dist.potential import Potential, build_potential
 from allegro_dist.training.flat import FlatParameters
@@ -112,14 +112,6 @@ def load_run(run_dir: str | os.PathLike[str], which: Literal["best", "last"] = "
         for values, average in zip(flat.flats, state["ema"], strict=True):
             values.data.copy_(average)
     return potential
-
-
-def load_config(run_dir: str | os.PathLike[str]) -> RunConfig:
-    """The configuration that a run used."""
-    path = Path(run_dir) / "best.ckpt"
-    if not path.exists():
-        raise ConfigError(f"{run_dir}: not the folder of a training run: {path.name} is missing")
-    return from_dict(RunConfig, read(path)["config"], str(path))
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
