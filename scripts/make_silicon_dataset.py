@@ -207,14 +207,17 @@ def frame_list() -> dict[str, Callable[[], Atoms]]:
 # --- labels ------------------------------------------------------------------------------------------------------
 
 
-def k_points(atoms: Atoms) -> tuple[int, int, int]:
-    """The shifted grid of 4x4x4 in the 8-atom cell, and as dense in the other cells; one point for the atom."""
-    if len(atoms) == 1:
-        return (1, 1, 1)
-    return (4, 4, 4) if len(atoms) <= 8 else (3, 3, 4)
+def k_points(name: str) -> tuple[int, int, int]:
+    """Shifted grid: 4x4x4 for the 8-atom cell, as dense for larger crystals, denser where the cell becomes metallic."""
+    group = name.rsplit("_", 1)[0]
+    if group in ("vacancy", "liquid", "amorphous"):
+        return (4, 4, 5)
+    if group.startswith("big"):
+        return (3, 3, 4)
+    return (1, 1, 1) if group == "isolated" else (4, 4, 4)
 
 
-def label(atoms: Atoms, folder: Path, kpts: tuple[int, int, int] | None = None, **changes: object) -> Atoms:
+def label(atoms: Atoms, folder: Path, kpts: tuple[int, int, int], **changes: object) -> Atoms:
     """One single point by pw.x: free energy F = E - TS (eV, the one that forces derive from), forces, stress."""
     isolated = len(atoms) == 1
     data = SETTINGS | {"outdir": str(folder / "out"), "pseudo_dir": str(PSEUDO_DIR)} | changes
@@ -226,7 +229,7 @@ def label(atoms: Atoms, folder: Path, kpts: tuple[int, int, int] | None = None, 
         profile=EspressoProfile("pw.x", PSEUDO_DIR),
         pseudopotentials={"Si": PSEUDOPOTENTIAL},
         input_data=data,
-        kpts=None if isolated else (kpts or k_points(atoms)),
+        kpts=None if isolated else kpts,
         koffset=(0, 0, 0) if isolated else (1, 1, 1),
         directory=folder,
     )
@@ -240,7 +243,7 @@ def label_by_name(name: str, work: Path) -> tuple[str, float]:
     """Build and label one frame; the finished file appears by rename, so a killed run leaves no half of one."""
     start = time.time()
     out = work / "frames" / f"{name}.xyz"
-    atoms = label(frame_list()[name](), work / "scratch" / name)
+    atoms = label(frame_list()[name](), work / "scratch" / name, k_points(name))
     atoms.info["name"] = name
     part = out.with_suffix(".part")
     write(part, atoms, format="extxyz")

@@ -41,10 +41,46 @@ SelfCheck run_self_check(const std::string &path, const ArchiveInfo &info, Evalu
   throw std::runtime_error(message.str());
 }
 
+// The archive with the evaluator that was asked for; tolerances as the evaluator deserves.
+OpenedArchive open_archive(const std::string &path, const EngineOptions &options) {
+  const std::string &wanted = options.evaluator;
+  if (wanted != "auto" && wanted != "fused" && wanted != "torchscript")
+    throw std::invalid_argument("evaluator '" + wanted + "': expected auto, fused or torchscript");
+  if (options.dtype != "auto" && options.dtype != "float32" && options.dtype != "float64")
+    throw std::invalid_argument("dtype '" + options.dtype + "': expected auto, float32 or float64");
+  OpenedArchive opened = open_torchscript(path, options);
+  ArchiveInfo &info = opened.info;
+  const bool possible = info.fused && opened.evaluator->device() == "cpu";
+  if (wanted == "torchscript" || (wanted == "auto" && !possible)) {
+    if (options.dtype != "auto" && options.dtype != info.dtype)
+      throw std::invalid_argument("dtype '" + options.dtype + "' asked for, but evaluator torchscript runs in the archive's, " + info.dtype);
+    return opened;
+  }
+  if (!possible)
+    throw std::invalid_argument("evaluator fused asked for, but " +
+                                (info.fused ? "it runs on CPUs only, not on " + opened.evaluator->device()
+                                            : "archive '" + path + "' holds no program for it"));
+  const bool narrowed = options.dtype == "float32" && info.dtype == "float64";
+  if (options.dtype != "auto") info.dtype = options.dtype;
+  if (options.table_intervals >= 0) info.fused->table_intervals = options.table_intervals;
+  opened.evaluator = make_fused_evaluator(std::move(*info.fused), info.dtype, options);
+  info.fused.reset();
+  CheckData &check = info.check;
+  if (narrowed) {  // what deploy/self_check.py grants float32, in place of float64's
+    check.energy_tolerance *= 5e-5 / 1e-11;
+    check.gradient_tolerance *= 5e-5 / 1e-11;
+  }
+  // Tables other than the archive's own are for measurements: the caller judges them.
+  const double tables = options.table_intervals > 0 ? std::numeric_limits<double>::max() : info.table_tolerance;
+  check.energy_tolerance += tables * 1.0;  // Angstrom
+  check.gradient_tolerance += tables;
+  return opened;
+}
+
 class ArchiveEngine final : public Engine {
  public:
   ArchiveEngine(const std::string &path, const EngineOptions &options)
-      : archive_(open_torchscript(path, options)),
+      : archive_(open_archive(path, options)),
         self_check_(run_self_check(path, archive_.info, *archive_.evaluator)) {}
 
   const std::vector<std::string> &type_names() const override { return archive_.info.type_names; }

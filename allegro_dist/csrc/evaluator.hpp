@@ -2,10 +2,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "engine.hpp"
+#include "fused_model.hpp"
 
 namespace allegro_dist {
 
@@ -28,6 +30,8 @@ struct ArchiveInfo {
   std::vector<double> cutoffs;                  // [num_types, num_types] row = center, Angstrom
   std::string dtype;
   CheckData check;
+  std::optional<FusedModel> fused;  // the merged model, of families that the fused evaluator knows
+  double table_tolerance = 0.0;     // eV/Angstrom: how far the archive's tables may move an edge gradient
 };
 
 class Evaluator {
@@ -44,6 +48,11 @@ struct OpenedArchive {
   std::unique_ptr<Evaluator> evaluator;
 };
 
+// The archive with its scripted module as evaluator.
 OpenedArchive open_torchscript(const std::string &path, const EngineOptions &options);
+
+// CPU only; throws std::invalid_argument for an instruction set that this machine lacks.
+std::unique_ptr<Evaluator> make_fused_evaluator(FusedModel model, const std::string &dtype,
+                                                const EngineOptions &options);
 
 }  // namespace allegro_dist

@@ -17,6 +17,7 @@
 #include <stdexcept>
 
 #include "evaluator.hpp"
+#include "program_reader.hpp"
 
 namespace allegro_dist {
 namespace {
@@ -114,6 +115,11 @@ ArchiveInfo read_info(const torch::jit::Module &module) {
   info.dtype = module.attr("model_dtype").toStringRef();
   info.cutoffs = module.attr("cutoffs").toDoubleVector();
   info.check = read_check(module);
+  if (module.hasattr("fused")) {
+    info.fused = read_program(module.attr("fused").toGenericDict());
+    if (info.fused) info.fused->table_intervals = static_cast<int>(module.attr("table_intervals").toInt());
+    info.table_tolerance = module.attr("table_tolerance").toDouble();
+  }
   return info;
 }
 

@@ -5,8 +5,6 @@ stands as attributes of the module (so that C++ needs no JSON parser), and the c
 The extra file `format_version` is read before anything else, so that a newer archive gives a clear error.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -15,11 +13,12 @@ import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Dict  # noqa: UP035 (TorchScript)
 
 import torch
 from torch import Tensor, nn
 
+from allegro_dist.deploy.fused import Tables, fused_program
 from allegro_dist.deploy.model_card import FORMAT_VERSION, make_model_card
 from allegro_dist.deploy.self_check import SelfCheck, SelfCheckError, make_self_check, run_self_check
 from allegro_dist.potential import Potential
@@ -33,6 +32,9 @@ ATTRIBUTES = (
     "cutoffs",
     "check_energy_tolerance",
     "check_gradient_tolerance",
+    "fused",
+    "table_intervals",
+    "table_tolerance",
     *(f"check_{name}" for name in CHECK_TENSORS),
 )
 
@@ -44,8 +46,13 @@ class ArchiveError(RuntimeError):
 class _Deployed(nn.Module):
     """The potential with the attributes that engines read."""
 
-    def __init__(self, potential: Potential, card: dict[str, Any], check: SelfCheck) -> None:
+    fused: Dict[str, Tensor]  # noqa: UP006 (TorchScript)
+
+    def __init__(self, potential: Potential, card: dict[str, Any], check: SelfCheck, tables: Tables) -> None:
         super().__init__()
+        self.fused = fused_program(potential)
+        self.table_intervals = tables.intervals
+        self.table_tolerance = tables.tolerance
         self.potential = potential
         self.type_names = list(card["type_names"])
         self.r_max = float(card["r_max"])
@@ -85,19 +92,23 @@ class Archive:
 
 
 def save_archive(
-    path: str | os.PathLike[str], potential: Potential, training: dict[str, Any] | None = None
+    path: str | os.PathLike[str],
+    potential: Potential,
+    training: dict[str, Any] | None = None,
+    tables: Tables = Tables(),  # noqa: B008 (immutable)
 ) -> dict[str, Any]:
     """Export a potential; the file appears complete or not at all.
 
     Args:
         training: what the card says of its origin (plain values).
+        tables: of the two-body functions; see deploy/tables.py.
 
     Returns: the model card.
     """
     path = Path(path)
     potential = potential.cpu().eval()
-    card = make_model_card(potential, training or {})
-    deployed = _Deployed(potential, card, make_self_check(potential)).eval()
+    card = make_model_card(potential, training or {}) | {"tables": tables._asdict()}
+    deployed = _Deployed(potential, card, make_self_check(potential), tables).eval()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)  # TorchScript is frozen technology; see above
         frozen = torch.jit.freeze(torch.jit.script(deployed), preserved_attrs=list(ATTRIBUTES))

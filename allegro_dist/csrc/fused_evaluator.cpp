@@ -1,0 +1,160 @@
+// The evaluator of Allegro models on CPUs: cuts blocks into chunks that stay in cache and runs the kernel of this
+// machine's instruction set on them, on as many threads as asked for.
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+#include "evaluator.hpp"
+#include "fused_planner.hpp"
+#include "radial.hpp"
+
+namespace allegro_dist {
+namespace {
+
+// A chunk's rows take about 4 kB per edge and should stay in L2; more centers amortize the products over atoms.
+constexpr int chunk_edges = 224;
+constexpr int chunk_atoms = 64;       // bounds chunks of centers with few neighbors
+constexpr int block_edges_per_thread = 1024;
+
+template <class T>
+Kernel<T> kernel_of(const std::string &instruction_set) {
+  const auto pick = [](Kernel<float> (*single)(), Kernel<double> (*twice)()) {
+    if constexpr (sizeof(T) == sizeof(float))
+      return single();
+    else
+      return twice();
+  };
+#ifdef ALLEGRO_X86_KERNELS
+  __builtin_cpu_init();
+  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+  const auto require = [&](bool available) {
+    if (!available) throw std::invalid_argument("instruction_set '" + instruction_set + "': this machine lacks it");
+  };
+  if (instruction_set == "avx512" || (instruction_set == "auto" && has_avx512)) {
+    require(has_avx512);
+    return pick(avx512::kernel_float, avx512::kernel_double);
+  }
+  if (instruction_set == "avx2" || (instruction_set == "auto" && has_avx2)) {
+    require(has_avx2);
+    return pick(avx2::kernel_float, avx2::kernel_double);
+  }
+#endif
+  if (instruction_set != "baseline" && instruction_set != "auto")
+    throw std::invalid_argument("instruction_set '" + instruction_set + "': expected auto, avx512, avx2 or baseline");
+  return pick(baseline::kernel_float, baseline::kernel_double);
+}
+
+// Half of the ZBL energy of a pair times the envelope, and its derivative with respect to r: see nn/zbl.py.
+Jet zbl_half(double r, double charge_i, double charge_j, double inverse_cutoff, int power) {
+  constexpr double coulomb = 14.399645;  // LAMMPS's qqr2e in metal units, eV Angstrom
+  constexpr double weights[4] = {0.02817, 0.28022, 0.50986, 0.18175}, rates[4] = {0.20162, 0.40290, 0.94229, 3.19980};
+  const double inverse_length = (std::pow(charge_i, 0.23) + std::pow(charge_j, 0.23)) / 0.46850;
+  Jet screening;
+  for (int k = 0; k < 4; ++k) {
+    const double rate = rates[k] * inverse_length, value = weights[k] * std::exp(-rate * r);
+    screening = screening + Jet{value, -rate * value};
+  }
+  Jet cutoff = envelope(r * inverse_cutoff, power);
+  cutoff.first *= inverse_cutoff;
+  return Jet{0.5 * coulomb * charge_i * charge_j} * Jet{1.0 / r, -1.0 / (r * r)} * screening * cutoff;
+}
+
+template <class T>
+class FusedEvaluator final : public Evaluator {
+ public:
+  FusedEvaluator(FusedModel model, const EngineOptions &options)
+      : model_(std::move(model)),
+        kernel_(kernel_of<T>(options.instruction_set)),
+        planned_(make_plan<T>(model_, kernel_)),
+        name_(std::string("fused ") + kernel_.name +
+              (model_.table_intervals ? ", " + std::to_string(model_.table_intervals) + " intervals" : "")),
+        workers_(std::max(1, options.num_threads)) {
+    for (Worker &worker : workers_) worker.grow(*planned_, kernel_, chunk_edges, chunk_atoms);
+  }
+
+  const std::string &name() const override { return name_; }
+  const std::string &device() const override { return device_; }
+  int preferred_block_edges() const override { return block_edges_per_thread * static_cast<int>(workers_.size()); }
+
+  void evaluate(const EdgeBlock &block, double *atomic_energy, double *edge_gradient) override {
+    const int num_workers = static_cast<int>(workers_.size());
+    // Each thread takes a run of centers with its share of the edges; centers are independent, so results do not
+    // depend on the split.
+    std::vector<int> first(num_workers + 1, block.num_centers);
+    for (int w = 0; w < num_workers; ++w) {
+      const long share = static_cast<long>(block.num_edges()) * w / num_workers;
+      first[w] = static_cast<int>(
+          std::lower_bound(block.edge_offsets, block.edge_offsets + block.num_centers, share) - block.edge_offsets);
+    }
+    first[0] = 0;
+#pragma omp parallel for num_threads(num_workers) schedule(static, 1) if (num_workers > 1)
+    for (int w = 0; w < num_workers; ++w) run(workers_[w], block, first[w], first[w + 1], atomic_energy, edge_gradient);
+    if (!model_.charges.empty()) add_zbl(block, atomic_energy, edge_gradient);
+  }
+
+ private:
+  struct Worker {
+    std::unique_ptr<Arena> memory;
+    Workspace<T> work;
+    int edges = 0, atoms = 0;
+
+    void grow(const PlannedModel<T> &planned, const Kernel<T> &kernel, int num_edges, int num_atoms) {
+      if (num_edges <= edges && num_atoms <= atoms) return;
+      edges = std::max(edges, num_edges);
+      atoms = std::max(atoms, num_atoms);
+      memory = std::make_unique<Arena>();
+      work = make_workspace<T>(planned.plan, kernel, edges, atoms, *memory);
+    }
+  };
+
+  void run(Worker &worker, const EdgeBlock &block, int begin, int end, double *atomic_energy, double *edge_gradient) {
+    const int *const offsets = block.edge_offsets;
+    for (int a = begin, next; a < end; a = next) {
+      next = a + 1;
+      while (next < end && next - a < chunk_atoms && offsets[next + 1] - offsets[a] <= chunk_edges) ++next;
+      worker.grow(*planned_, kernel_, offsets[next] - offsets[a], next - a);
+      Chunk chunk;
+      chunk.num_atoms = next - a;
+      chunk.types = block.center_types + a;
+      chunk.offsets = offsets + a;
+      chunk.vectors = block.edge_vectors;
+      chunk.neighbor_types = block.neighbor_types;
+      chunk.energy = atomic_energy + a;
+      chunk.gradient = edge_gradient;
+      kernel_.evaluate(planned_->plan, worker.work, chunk);
+      for (int i = a; i < next; ++i) atomic_energy[i] += model_.shift[block.center_types[i]];
+    }
+  }
+
+  void add_zbl(const EdgeBlock &block, double *atomic_energy, double *edge_gradient) const {
+    for (int i = 0; i < block.num_centers; ++i)
+      for (int e = block.edge_offsets[i]; e < block.edge_offsets[i + 1]; ++e) {
+        const double *const v = block.edge_vectors + 3L * e;
+        const double r = std::sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
+        const int type_i = block.center_types[i], type_j = block.neighbor_types[e];
+        const Jet pair = zbl_half(r, model_.charges[type_i], model_.charges[type_j],
+                                  1.0 / model_.cutoffs[type_i * model_.num_types + type_j], model_.zbl_envelope_power);
+        atomic_energy[i] += pair.value;
+        for (int k = 0; k < 3; ++k) edge_gradient[3L * e + k] += pair.first * v[k] / r;
+      }
+  }
+
+  FusedModel model_;
+  Kernel<T> kernel_;
+  std::unique_ptr<PlannedModel<T>> planned_;
+  std::string name_, device_ = "cpu";
+  std::vector<Worker> workers_;
+};
+
+}  // namespace
+
+std::unique_ptr<Evaluator> make_fused_evaluator(FusedModel model, const std::string &dtype,
+                                                const EngineOptions &options) {
+  if (dtype == "float32") return std::make_unique<FusedEvaluator<float>>(std::move(model), options);
+  if (dtype == "float64") return std::make_unique<FusedEvaluator<double>>(std::move(model), options);
+  throw std::runtime_error("the fused evaluator knows float32 and float64, not '" + dtype + "'");
+}
+
+}  // namespace allegro_dist

@@ -1,0 +1,171 @@
+"""The fused evaluator against the Python model, through the compiled engine: every option, every instruction set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from allegro_dist.config import AllegroConfig
+from allegro_dist.deploy.archive import save_archive
+from allegro_dist.engine import Engine
+from allegro_dist.potential import Potential, build_potential, pair_cutoffs
+from tests.conftest import MIXED_CUTOFFS, make_potential
+
+INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
+OPTIONS = {
+    "l_max 0": dict(l_max=0),
+    "l_max 1, three layers": dict(l_max=1, num_layers=3),
+    "l_max 2, one layer": dict(l_max=2, num_layers=1),
+    "l_max 2, four layers": dict(l_max=2, num_layers=4),
+    "l_max 3": dict(l_max=3),
+    "l_max 3, three layers, no parity": dict(l_max=3, num_layers=3, parity=False),
+    "l_max 4": dict(l_max=4, num_tensor_features=8),
+    "odd widths": dict(num_tensor_features=7, num_scalar_features=18, latent_mlp_width=37, readout_mlp_width=5),
+    "deep": dict(two_body_mlp_depth=2, latent_mlp_depth=3, readout_mlp_depth=2),
+    "linear": dict(two_body_mlp_depth=0, latent_mlp_depth=0, readout_mlp_depth=0),
+    "splines": dict(radial_basis="spline", num_radial=12),
+    "uncoupled paths": dict(path_channel_coupling=False),
+    "pair cutoffs": dict(pair_cutoffs=MIXED_CUTOFFS),
+    "trained wavenumbers": dict(bessel_trainable=True),
+    "zbl": dict(zbl=True),
+}
+
+
+def neighborhoods(potential: Potential, seed: int = 0, num_centers: int = 40):
+    """Ragged blocks as (types, offsets, vectors, neighbor types): 0 to 60 edges, from 0.5 Angstrom to the cutoff."""
+    rng = np.random.default_rng(seed)
+    used = potential.parameters_used
+    cutoffs = pair_cutoffs(used.config, used.type_names).numpy()
+    types = rng.integers(len(cutoffs), size=num_centers)
+    counts = rng.integers(0, 60, size=num_centers)
+    counts[[0, 7, num_centers - 1]] = 0
+    counts[3] = 1
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    centers = np.repeat(np.arange(num_centers), counts)
+    neighbors = rng.integers(len(cutoffs), size=len(centers))
+    directions = rng.normal(size=(len(centers), 3))
+    lengths = rng.uniform(0.5, cutoffs[types[centers], neighbors])
+    vectors = directions / np.linalg.norm(directions, axis=1, keepdims=True) * lengths[:, None]
+    return types, offsets, vectors, neighbors
+
+
+def reference(potential: Potential, types, offsets, vectors, neighbors):
+    """The Python model on the same edges: neighbors are one dummy atom per type behind the centers."""
+    num_types = int(potential.scale.shape[0])
+    centers = np.repeat(np.arange(len(types)), np.diff(offsets))
+    index = torch.tensor(np.stack([centers, len(types) + neighbors]))
+    atom_types = torch.tensor(np.concatenate([types, np.arange(num_types)]))
+    energy, gradient = potential(torch.tensor(vectors), index, atom_types)
+    return energy[: len(types)].detach().double().numpy(), gradient.detach().double().numpy()
+
+
+def interaction(potential: Potential, energy, types):
+    return energy - potential.shift.detach().numpy()[types]
+
+
+def rms(values):
+    return np.sqrt(np.mean(np.square(values)))
+
+
+def open_fused(path, **options) -> Engine:
+    return Engine(path, evaluator="fused", **options)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """Three types with cutoffs of their own; the archive."""
+    potential = make_potential(1, pair_cutoffs=MIXED_CUTOFFS, num_tensor_features=24)
+    path = tmp_path_factory.mktemp("fused") / "mixed.pth"
+    save_archive(path, potential)
+    return potential, path
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+def test_fused_matches_the_model_in_float64(options, tmp_path):
+    potential = make_potential(2, **options)
+    if options.get("bessel_trainable"):
+        with torch.no_grad():
+            potential.model.embedding.wavenumbers += 0.1 * torch.rand(8)
+    save_archive(tmp_path / "model.pth", potential)
+    block = neighborhoods(potential)
+    energy, gradient = reference(potential, *block)
+    got_energy, got_gradient = open_fused(tmp_path / "model.pth").evaluate(*block)
+    scale = rms(interaction(potential, energy, block[0]))
+    # shifts of hundreds of eV leave 1e-13 of rounding in energies
+    assert np.abs(got_energy - energy).max() < 1e-12 * scale + 2e-13 * np.abs(energy).max()
+    assert np.abs(got_gradient - gradient).max() < 2e-11 * rms(gradient)
+    assert rms(got_gradient - gradient) < 1e-12 * rms(gradient)
+
+
+@pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
+@pytest.mark.parametrize("dtype", ("float32", "float64"))
+@pytest.mark.parametrize("intervals", (0, 256))
+def test_fused_instruction_sets_agree_with_the_model(instruction_set, dtype, intervals, mixed):
+    potential, path = mixed
+    block = neighborhoods(potential)
+    try:
+        engine = open_fused(path, instruction_set=instruction_set, dtype=dtype, table_intervals=intervals)
+    except ValueError as error:
+        pytest.skip(str(error))
+    assert instruction_set in engine.evaluator
+    energy, gradient = reference(potential, *block)
+    got_energy, got_gradient = engine.evaluate(*block)
+    tolerance = 5e-6 if dtype == "float32" else 1e-12
+    if intervals:  # random weights and edges of 0.5 Angstrom are harder on a table than any trained model
+        tolerance = max(tolerance, 2e-6)
+    assert rms(got_gradient - gradient) < tolerance * rms(gradient)
+    assert rms(got_energy - energy) < tolerance * rms(interaction(potential, energy, block[0])) + 1e-12
+
+
+@pytest.mark.parametrize("num_threads", (2, 3))
+def test_fused_results_do_not_depend_on_threads_or_blocks(num_threads, mixed):
+    potential, path = mixed
+    types, offsets, vectors, neighbors = neighborhoods(potential, num_centers=150)
+    energy, gradient = open_fused(path).evaluate(types, offsets, vectors, neighbors)
+    again = open_fused(path, num_threads=num_threads).evaluate(types, offsets, vectors, neighbors)
+    assert np.array_equal(again[0], energy) and np.array_equal(again[1], gradient)
+    part = offsets[70]
+    alone = open_fused(path).evaluate(types[70:], offsets[70:] - part, vectors[part:], neighbors[part:])
+    assert np.array_equal(alone[0], energy[70:]) and np.array_equal(alone[1], gradient[part:])
+
+
+def test_fused_edges_beyond_the_cutoff_add_nothing(mixed):
+    _, path = mixed
+    for intervals in (0, 64):
+        engine = open_fused(path, table_intervals=intervals)
+        lone = engine.evaluate(np.array([0]), np.array([0, 0]), np.zeros((0, 3)), np.zeros(0, dtype=int))[0]
+        far = np.array([[5.0, 0.0, 0.0], [0.0, 7.5, 0.0]])
+        energy, gradient = engine.evaluate(np.array([0]), np.array([0, 2]), far, np.array([0, 1]))
+        assert energy[0] == lone[0] and not gradient.any()
+
+
+def test_fused_center_with_more_edges_than_a_chunk(mixed):
+    potential, path = mixed
+    rng = np.random.default_rng(5)
+    vectors = rng.uniform(-2.0, 2.0, (900, 3))
+    block = (np.array([1]), np.array([0, 900]), vectors, rng.integers(3, size=900))
+    energy, gradient = reference(potential, *block)
+    got_energy, got_gradient = open_fused(path).evaluate(*block)
+    assert got_energy == pytest.approx(energy, rel=1e-12)
+    assert np.abs(got_gradient - gradient).max() < 1e-11 * np.abs(gradient).max()
+
+
+def test_fused_many_types(tmp_path):
+    names = ("Si", "O", "H", "C", "N", "Fe", "Cu", "Au")
+    torch.manual_seed(0)
+    potential = build_potential(
+        replace(AllegroConfig(dtype="float64"), num_tensor_features=16),
+        type_names=names,
+        avg_num_neighbors=30.0,
+        per_type_scale=[0.5 + 0.1 * k for k in range(8)],
+        per_type_shift=[-10.0 * k for k in range(8)],
+    ).eval()
+    save_archive(tmp_path / "model.pth", potential)
+    block = neighborhoods(potential)
+    energy, gradient = reference(potential, *block)
+    got_energy, got_gradient = open_fused(tmp_path / "model.pth").evaluate(*block)
+    assert np.abs(got_energy - energy).max() < 1e-12 * np.abs(energy).max()
+    assert rms(got_gradient - gradient) < 1e-12 * rms(gradient)
