@@ -11,9 +11,16 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from allegro_dist.deploy.tables import Probe
+    from allegro_dist.potential import Potential
 
 DESCRIPTION = "Strictly local E(3)-equivariant interatomic potentials, from training data to LAMMPS."
+TABLE_TOLERANCE = {"float32": 2e-6, "float64": 0.0}
+"""What `deploy` lets tables add to the forces, as a share of their root mean square; float64 stays exact."""
+NUM_PROBES = 16  # training frames on which tables are measured
 
 
 def train(args: argparse.Namespace) -> int:
@@ -56,6 +63,7 @@ def deploy(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from allegro_dist.deploy.archive import load_archive, save_archive
+    from allegro_dist.deploy.tables import choose_tables
     from allegro_dist.potential import build_potential
     from allegro_dist.training.checkpoint import load_run
 
@@ -68,13 +76,39 @@ def deploy(args: argparse.Namespace) -> int:
         potential.load_state_dict(weights)  # copies into the new dtype
     output = Path(args.output)
     results = Path(args.run) / "results.json"
-    card = save_archive(output, potential, json.loads(results.read_text()) if results.exists() else {})
+    dtype = potential.parameters_used.config.dtype
+    tolerance = TABLE_TOLERANCE[dtype] if args.tolerance is None else args.tolerance
+    tables = choose_tables(potential, _probes(args.run, potential) if tolerance else [], tolerance)
+    card = save_archive(output, potential, json.loads(results.read_text()) if results.exists() else {}, tables)
     load_archive(output)  # its self-check, here at least
     print(
         f"{output}: {card['family']}, {' '.join(card['type_names'])}, r_max {card['r_max']} A, {card['dtype']}, "
-        f"{card['num_parameters']} weights, {output.stat().st_size / 1e6:.2f} MB; self-check passed"
+        f"{card['num_parameters']} weights, {output.stat().st_size / 1e6:.2f} MB; "
+        f"{tables[0].intervals or 'no'} table intervals; self-check passed"
     )
     return 0
+
+
+def _probes(run: str, potential: Potential) -> list[Probe]:
+    """Edges of some training frames of a run; none where its data is no longer in its place."""
+    import torch
+
+    from allegro_dist.config import load
+    from allegro_dist.data.graph import build_graph
+    from allegro_dist.data.structure import read_structures
+    from allegro_dist.deploy.tables import Probe
+    from allegro_dist.potential import pair_cutoffs
+
+    used = potential.parameters_used
+    try:
+        structures = read_structures(load(Path(run) / "config.yaml").data.train)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"allegro-dist: tables are measured on a random cluster only ({error})", file=sys.stderr)
+        return []
+    cutoffs = pair_cutoffs(used.config, used.type_names)
+    chosen = [s for s in structures if len(s.symbols) > 1][:: max(1, len(structures) // NUM_PROBES)]
+    graphs = [build_graph(s, used.type_names, cutoffs, torch.float64) for s in chosen]
+    return [Probe(g.edge_vectors, g.edge_index, g.atom_types) for g in graphs]
 
 
 def inspect(args: argparse.Namespace) -> int:
@@ -117,6 +151,13 @@ def parser() -> argparse.ArgumentParser:
         default="best",
         help="averaged weights of which epoch, by validation (best)",
     )
+    p.add_argument(
+        "--tolerance",
+        type=float,
+        help="error that tabulated two-body functions may add to the forces, as a share of their root mean square "
+        "(2e-6 in float32; float64 archives are exact)",
+    )
+    p.add_argument("--exact", dest="tolerance", action="store_const", const=0.0, help="no tables")
     p.set_defaults(function=deploy)
 
     p = commands.add_parser("inspect", help="print the model card of an archive")

@@ -83,15 +83,17 @@ void PairAllegro::allocate() {
 /* ---------------------------------------------------------------------- */
 
 void PairAllegro::settings(int narg, char **arg) {
-  device_ = "auto";
+  device_ = evaluator_ = "auto";
   block_edges_ = 0;
   for (int iarg = 0; iarg < narg; iarg += 2) {
     const std::string keyword = arg[iarg];
-    if (keyword != "device" && keyword != "block")
-      error->all(FLERR, "pair_style allegro: unknown keyword '{}'; known are device and block", keyword);
+    if (keyword != "device" && keyword != "evaluator" && keyword != "block")
+      error->all(FLERR, "pair_style allegro: unknown keyword '{}'; known are device, evaluator and block", keyword);
     if (iarg + 1 >= narg) error->all(FLERR, "pair_style allegro: keyword '{}' needs a value", keyword);
     if (keyword == "device") {
       device_ = arg[iarg + 1];
+    } else if (keyword == "evaluator") {
+      evaluator_ = arg[iarg + 1];
     } else {
       block_edges_ = utils::inumeric(FLERR, arg[iarg + 1], false, lmp);
       if (block_edges_ < 1)
@@ -116,7 +118,7 @@ void PairAllegro::open_archive(const std::string &path) {
   std::string failure;
   const int local_rank = rank_on_node(world);
   try {
-    engine_ = allegro_dist::load_engine(path, {device_, local_rank, comm->nthreads});
+    engine_ = allegro_dist::load_engine(path, {device_, local_rank, comm->nthreads, evaluator_});
   } catch (const std::exception &exception) {
     failure = exception.what();
   }

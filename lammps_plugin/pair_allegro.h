@@ -1,7 +1,7 @@
 /* -*- c++ -*- ----------------------------------------------------------
    Pair style allegro: runs an allegro_dist archive in LAMMPS.
 
-     pair_style allegro [device auto|cpu|cuda|cuda:N] [block N]
+     pair_style allegro [device auto|cpu|cuda|cuda:N] [evaluator auto|fused|torchscript] [block N]
      pair_coeff * * model.pth Si O ...
 
    This file derives from LAMMPS's class Pair and is distributed under the
@@ -40,7 +40,7 @@ class PairAllegro : public Pair {
   void add_block(const allegro_dist::EdgeBuilder &edges);
   void report(const std::string &path) const;
 
-  std::string device_ = "auto";
+  std::string device_ = "auto", evaluator_ = "auto";
   int block_edges_ = 0;  // 0: what the evaluator prefers
   std::unique_ptr<allegro_dist::Engine> engine_;
   allegro_dist::TypeMap types_;

@@ -12,9 +12,11 @@ MAY_IMPORT = {
     "nn": {"config"},
     "models": {"config", "nn"},
     "potential": {"config", "nn", "models"},
-    "deploy": {"config", "nn", "models", "potential"},
+    "compiled": set(),
+    "engine": {"compiled"},
+    "deploy": {"config", "nn", "models", "potential", "engine"},
     "training": {"config", "data", "potential"},
-    "simulate": {"config", "data", "potential", "deploy"},
+    "simulate": {"config", "data", "potential", "deploy", "engine", "compiled"},
 }
 
 

@@ -53,13 +53,15 @@ OpenedArchive open_archive(const std::string &path, const EngineOptions &options
   const bool possible = info.fused && opened.evaluator->device() == "cpu";
   if (wanted == "torchscript" || (wanted == "auto" && !possible)) {
     if (options.dtype != "auto" && options.dtype != info.dtype)
-      throw std::invalid_argument("dtype '" + options.dtype + "' asked for, but evaluator torchscript runs in the archive's, " + info.dtype);
+      throw std::invalid_argument("dtype '" + options.dtype +
+                                  "' asked for, but evaluator torchscript runs in the archive's, " + info.dtype);
     return opened;
   }
   if (!possible)
     throw std::invalid_argument("evaluator fused asked for, but " +
                                 (info.fused ? "it runs on CPUs only, not on " + opened.evaluator->device()
                                             : "archive '" + path + "' holds no program for it"));
+  run_self_check(path, info, *opened.evaluator);  // the witness; damaged weights are found whoever reads them
   const bool narrowed = options.dtype == "float32" && info.dtype == "float64";
   if (options.dtype != "auto") info.dtype = options.dtype;
   if (options.table_intervals >= 0) info.fused->table_intervals = options.table_intervals;
@@ -80,8 +82,7 @@ OpenedArchive open_archive(const std::string &path, const EngineOptions &options
 class ArchiveEngine final : public Engine {
  public:
   ArchiveEngine(const std::string &path, const EngineOptions &options)
-      : archive_(open_archive(path, options)),
-        self_check_(run_self_check(path, archive_.info, *archive_.evaluator)) {}
+      : archive_(open_archive(path, options)), self_check_(run_self_check(path, archive_.info, *archive_.evaluator)) {}
 
   const std::vector<std::string> &type_names() const override { return archive_.info.type_names; }
   double r_max() const override { return archive_.info.r_max; }

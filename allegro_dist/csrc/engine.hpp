@@ -24,9 +24,9 @@ struct EdgeBlock {
 };
 
 struct EngineOptions {
-  std::string device = "auto";  // auto | cpu | cuda | cuda:N; auto takes a GPU where there is one
-  int local_rank = 0;           // rank on this node: "auto" and "cuda" take GPU local_rank modulo their number
-  int num_threads = 1;          // threads of the evaluator's own parallel loops
+  std::string device = "auto";           // auto | cpu | cuda | cuda:N; auto takes a GPU where there is one
+  int local_rank = 0;                    // rank on this node: "auto" and "cuda" take GPU local_rank modulo their number
+  int num_threads = 1;                   // threads of the evaluator's own parallel loops
   std::string evaluator = "auto";        // auto | fused | torchscript; auto: fused for Allegro models on the CPU
   std::string instruction_set = "auto";  // auto | avx512 | avx2 | baseline; of the fused evaluator
   std::string dtype = "auto";            // auto | float32 | float64; of the fused evaluator; auto: the archive's

@@ -13,7 +13,7 @@ namespace {
 
 // A chunk's rows take about 4 kB per edge and should stay in L2; more centers amortize the products over atoms.
 constexpr int chunk_edges = 224;
-constexpr int chunk_atoms = 64;       // bounds chunks of centers with few neighbors
+constexpr int chunk_atoms = 64;  // bounds chunks of centers with few neighbors
 constexpr int block_edges_per_thread = 1024;
 
 template <class T>
@@ -85,8 +85,8 @@ class FusedEvaluator final : public Evaluator {
     std::vector<int> first(num_workers + 1, block.num_centers);
     for (int w = 0; w < num_workers; ++w) {
       const long share = static_cast<long>(block.num_edges()) * w / num_workers;
-      first[w] = static_cast<int>(
-          std::lower_bound(block.edge_offsets, block.edge_offsets + block.num_centers, share) - block.edge_offsets);
+      first[w] = static_cast<int>(std::lower_bound(block.edge_offsets, block.edge_offsets + block.num_centers, share) -
+                                  block.edge_offsets);
     }
     first[0] = 0;
 #pragma omp parallel for num_threads(num_workers) schedule(static, 1) if (num_workers > 1)

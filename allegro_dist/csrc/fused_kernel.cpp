@@ -1,7 +1,9 @@
 // Energies and edge gradients of a chunk of centers: the whole Allegro model, forward and backward, in cache.
-// Compiled once per instruction set (ALLEGRO_ISA names the namespace). The phases, for tensor layers t and dense layers k:
+// Compiled once per instruction set (ALLEGRO_ISA names the namespace). The phases, for tensor layers t and dense layers
+// k:
 //
-//   forward    geometry, Y_lm;  table rows (or basis and two-body layers);  per tensor layer: environment -> contraction ->
+//   forward    geometry, Y_lm;  table rows (or basis and two-body layers);  per tensor layer: environment ->
+//   contraction ->
 //              projection -> dense layers of its latent;  readout
 //   backward   dense layers from the last: dE/da_k;  at a layer that read s_t: projection and contraction backward;
 //              then what the environments ask of h;  at last dE/dY and dE/dr, and from them dE/d(edge vector)
@@ -24,8 +26,8 @@ ALLEGRO_INLINE void tile(const MatrixProduct<T> &m, const T *x, int stride, cons
                          const Start &start, const Finish &finish) {
   constexpr int n = lanes<T>;
   Vec<T> sums[Rows][Vectors];
-  ALLEGRO_UNROLL for (int r = 0; r < Rows; ++r)
-    ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) sums[r][v] = start(row + r, column + v * n);
+  ALLEGRO_UNROLL for (int r = 0; r < Rows; ++r) ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) sums[r][v] =
+      start(row + r, column + v * n);
   for (int o = 0; o < m.num_operands; ++o) {
     const T *in = x + static_cast<long>(row) * stride + m.column[o];
     const int depth = m.depth[o];
@@ -39,8 +41,8 @@ ALLEGRO_INLINE void tile(const MatrixProduct<T> &m, const T *x, int stride, cons
       }
     }
   }
-  ALLEGRO_UNROLL for (int r = 0; r < Rows; ++r)
-    ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) finish(row + r, column + v * n, sums[r][v]);
+  ALLEGRO_UNROLL for (int r = 0; r < Rows; ++r) ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v)
+      finish(row + r, column + v * n, sums[r][v]);
 }
 
 // `rows` is rounded up to whole tiles: inputs are padded, and outputs beyond are scratch.
@@ -52,7 +54,8 @@ __attribute__((noinline)) void multiply(const MatrixProduct<T> &m, const T *x, i
   for (int o = 0; o < m.num_operands; ++o) depth += m.depth[o];
   const T *weights = m.weights;
   const auto panel = [&]<int Rows, int Vectors>() {
-    for (int row = 0; row < rows; row += Rows) tile<T, Rows, Vectors>(m, x, stride, weights, row, column, start, finish);
+    for (int row = 0; row < rows; row += Rows)
+      tile<T, Rows, Vectors>(m, x, stride, weights, row, column, start, finish);
     weights += static_cast<long>(depth) * Vectors * n;
     column += Vectors * n;
   };
@@ -159,20 +162,19 @@ class Evaluation {
         a[m] = z * a[m - 1] - x * b[m - 1];
         b[m] = z * b[m - 1] + x * a[m - 1];
       }
-      ALLEGRO_UNROLL for (int m = 0; m <= L + 1; ++m)
-        ALLEGRO_UNROLL for (int l = 0; l <= L; ++l) {
-          if (l < m) {
-            q[l][m] = V{};
-          } else if (l == m) {
-            T odd = 1;
-            for (int k = 1; k < 2 * m; k += 2) odd *= k;
-            q[l][m] = broadcast(odd);
-          } else {
-            const V before = l >= 2 ? q[l - 2 < 0 ? 0 : l - 2][m] : V{};
-            q[l][m] = (y * q[l - 1][m] * static_cast<T>(2 * l - 1) - before * static_cast<T>(l + m - 1)) *
-                      static_cast<T>(1.0 / (l - m));
-          }
+      ALLEGRO_UNROLL for (int m = 0; m <= L + 1; ++m) ALLEGRO_UNROLL for (int l = 0; l <= L; ++l) {
+        if (l < m) {
+          q[l][m] = V{};
+        } else if (l == m) {
+          T odd = 1;
+          for (int k = 1; k < 2 * m; k += 2) odd *= k;
+          q[l][m] = broadcast(odd);
+        } else {
+          const V before = l >= 2 ? q[l - 2 < 0 ? 0 : l - 2][m] : V{};
+          q[l][m] = (y * q[l - 1][m] * static_cast<T>(2 * l - 1) - before * static_cast<T>(l + m - 1)) *
+                    static_cast<T>(1.0 / (l - m));
         }
+      }
     }
   };
   static constexpr double norm_square(int l, int m) {
@@ -187,12 +189,11 @@ class Evaluation {
     T *const out = w_.harmonics;
     for (int e = 0; e < num_edges_; e += n) {
       const Polynomials f(load(nx + e), load(ny + e), load(nz + e));
-      ALLEGRO_UNROLL for (int l = 0; l <= L; ++l)
-        ALLEGRO_UNROLL for (int m = 0; m <= l; ++m) {
-          const V scaled = f.q[l][m] * norm(l, m);
-          store(out + (l * l + l + m) * capacity_ + e, scaled * f.a[m]);
-          if (m > 0) store(out + (l * l + l - m) * capacity_ + e, scaled * f.b[m]);
-        }
+      ALLEGRO_UNROLL for (int l = 0; l <= L; ++l) ALLEGRO_UNROLL for (int m = 0; m <= l; ++m) {
+        const V scaled = f.q[l][m] * norm(l, m);
+        store(out + (l * l + l + m) * capacity_ + e, scaled * f.a[m]);
+        if (m > 0) store(out + (l * l + l - m) * capacity_ + e, scaled * f.b[m]);
+      }
     }
   }
 
@@ -332,7 +333,8 @@ class Evaluation {
     T *const gradient = w_.gradients + layer.gradient_column;
     const T *const asked = w_.latent_gradient;
     const auto zero = [](int, int) ALLEGRO_LAMBDA { return V{}; };
-    const auto from_environment = [=](int r, int c) ALLEGRO_LAMBDA { return load(asked + static_cast<long>(r) * width + c); };
+    const auto from_environment = [=](int r, int c)
+                                      ALLEGRO_LAMBDA { return load(asked + static_cast<long>(r) * width + c); };
     const auto keep = [=](int r, int c, V g) ALLEGRO_LAMBDA { store(gradient + static_cast<long>(r) * stride + c, g); };
     const auto times_slope = [=](int r, int c, V g) ALLEGRO_LAMBDA {
       T *const place = gradient + static_cast<long>(r) * stride + c;
@@ -352,7 +354,8 @@ class Evaluation {
     for (int k = p_.num_two_body - 1; k >= 0; --k) dense_backward(k);
     const DensePlan<T> &layer = p_.dense[0];
     for (int e = 0; e < num_edges_; ++e) {
-      const T *const g = gradients(e) + layer.gradient_column, *const s = w_.basis_slope + static_cast<long>(e) * layer.width;
+      const T *const g = gradients(e) + layer.gradient_column, *const s =
+                                                                   w_.basis_slope + static_cast<long>(e) * layer.width;
       V total = V{};
       for (int c = 0; c < layer.width; c += n) total += load(g + c) * load(s + c);
       w_.harmonics_gradient[e] = sum<T>(total);
@@ -367,8 +370,7 @@ class Evaluation {
     V sums[D][Vectors];
     ALLEGRO_UNROLL for (int i = 0; i < D; ++i) ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) sums[i][v] = V{};
     const T *const y = w_.harmonics;
-    for (int e = begin; e < end; ++e)
-      ALLEGRO_UNROLL for (int l = 0; l <= L; ++l) {
+    for (int e = begin; e < end; ++e) ALLEGRO_UNROLL for (int l = 0; l <= L; ++l) {
         V f[Vectors];
         ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) f[v] = feature(e, l, v * n);
         ALLEGRO_UNROLL for (int i = l * l; i < (l + 1) * (l + 1); ++i) {
@@ -376,7 +378,8 @@ class Evaluation {
           ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) sums[i][v] += f[v] * component;
         }
       }
-    ALLEGRO_UNROLL for (int i = 0; i < D; ++i) ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) write(i, v * n, sums[i][v]);
+    ALLEGRO_UNROLL for (int i = 0; i < D; ++i) ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v)
+        write(i, v * n, sums[i][v]);
   }
 
   // Calls body<2>(channel), then body<1>, over `width` channels; two vectors at once where registers allow.
@@ -399,9 +402,8 @@ class Evaluation {
         over_channels(channels_, [&]<int Vectors>(int u) ALLEGRO_LAMBDA {
           sum_over_edges<Vectors>(
               first_edge(a), first_edge(a + 1),
-              [&](int e, int l, int c) ALLEGRO_LAMBDA {
-                return load(e1 + static_cast<long>(e) * p_.values_stride + l * channels_ + u + c);
-              },
+              [&](int e, int l, int c)
+                  ALLEGRO_LAMBDA { return load(e1 + static_cast<long>(e) * p_.values_stride + l * channels_ + u + c); },
               [&](int lm, int c, V s) ALLEGRO_LAMBDA { store(g + row(a, lm) * channels_ + u + c, s * scale); });
         });
       }
@@ -416,7 +418,8 @@ class Evaluation {
         sum_over_edges<Vectors>(
             first_edge(a), first_edge(a + 1),
             [&](int e, int, int c) ALLEGRO_LAMBDA { return load(h + static_cast<long>(e) * p_.values_stride + u + c); },
-            [&](int lm, int c, V s) ALLEGRO_LAMBDA { store(w_.sums + static_cast<long>(row(a, lm)) * width + u + c, s * scale); });
+            [&](int lm, int c, V s)
+                ALLEGRO_LAMBDA { store(w_.sums + static_cast<long>(row(a, lm)) * width + u + c, s * scale); });
       });
     }
     for (int l = 0; l <= L; ++l) mix(layer.mix[l], l, w_.sums, width, g, channels_);
@@ -512,8 +515,8 @@ class Evaluation {
       const T *const q = adjoint(t, t, a);
       over_channels(channels_, [&]<int Vectors>(int u) ALLEGRO_LAMBDA {
         V q_of[D][Vectors];
-        ALLEGRO_UNROLL for (int i = 0; i < D; ++i)
-          ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) q_of[i][v] = load(q + i * channels_ + u + v * n);
+        ALLEGRO_UNROLL for (int i = 0; i < D; ++i) ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) q_of[i][v] =
+            load(q + i * channels_ + u + v * n);
         for (int e = first_edge(a); e < first_edge(a + 1); ++e) {
           T *const value = values(e);
           const T *const weights = value + p_.weights_column + u;
@@ -587,8 +590,8 @@ class Evaluation {
     for (int a = 0; a < c_.num_atoms; ++a)
       over_channels(width, [&]<int Vectors>(int u) ALLEGRO_LAMBDA {
         V s[D][Vectors];
-        ALLEGRO_UNROLL for (int i = 0; i < D; ++i)
-          ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) s[i][v] = load(sums + static_cast<long>(row(a, i)) * width + u + v * n);
+        ALLEGRO_UNROLL for (int i = 0; i < D; ++i) ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) s[i][v] =
+            load(sums + static_cast<long>(row(a, i)) * width + u + v * n);
         for (int e = first_edge(a); e < first_edge(a + 1); ++e) {
           V even[Vectors], odd[Vectors];  // two chains of additions
           ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) even[v] = odd[v] = V{};
@@ -597,7 +600,7 @@ class Evaluation {
             ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v)(i % 2 ? odd[v] : even[v]) += s[i][v] * y;
           }
           ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v)
-            store(w_.latent_gradient + static_cast<long>(e) * width + u + v * n, even[v] + odd[v]);
+              store(w_.latent_gradient + static_cast<long>(e) * width + u + v * n, even[v] + odd[v]);
         }
       });
   }
@@ -611,15 +614,16 @@ class Evaluation {
         ALLEGRO_UNROLL for (int i = 0; i < D; ++i) y_gradient[i] = V{};
         T *const value = values(e), *const gradient = gradients(e);
         const T *const slope = Tables ? slopes(e) : nullptr;
-        for (int u = 0; u < channels_; u += n) from_projections<Tables>(a, e, u, value, gradient, slope, y_gradient, r_gradient);
+        for (int u = 0; u < channels_; u += n)
+          from_projections<Tables>(a, e, u, value, gradient, slope, y_gradient, r_gradient);
         for (int t = 0; t < p_.num_layers; ++t) {
           if (p_.tensor[t].source < 0) continue;
           const DensePlan<T> &source = p_.dense[p_.tensor[t].source];
           const T *const sums = w_.mixed_gradient[t], *const h = value + source.column;
           for (int c = 0; c < source.width; c += n) {
             const V feature = load(h + c);
-            ALLEGRO_UNROLL for (int i = 0; i < D; ++i)
-              y_gradient[i] += feature * load(sums + static_cast<long>(row(a, i)) * source.width + c);
+            ALLEGRO_UNROLL for (int i = 0; i < D; ++i) y_gradient[i] +=
+                feature * load(sums + static_cast<long>(row(a, i)) * source.width + c);
           }
         }
         if constexpr (Tables) {
@@ -684,17 +688,16 @@ class Evaluation {
       const V x = load(nx + e), y = load(ny + e), z = load(nz + e);
       const Polynomials f(x, y, z);
       V gx = V{}, gy = V{}, gz = V{};
-      ALLEGRO_UNROLL for (int l = 1; l <= L; ++l)
-        ALLEGRO_UNROLL for (int m = 0; m <= l; ++m) {
-          const V cosine = load(g + (l * l + l + m) * capacity_ + e) * norm(l, m);
-          const V sine = m ? load(g + (l * l + l - m) * capacity_ + e) * norm(l, m) : V{};
-          gy += f.q[l][m + 1] * (cosine * f.a[m] + sine * f.b[m]);
-          if (m == 0) continue;
-          const V scaled = f.q[l][m] * static_cast<T>(m);
-          const int before = m ? m - 1 : 0;
-          gx += scaled * (sine * f.a[before] - cosine * f.b[before]);
-          gz += scaled * (cosine * f.a[before] + sine * f.b[before]);
-        }
+      ALLEGRO_UNROLL for (int l = 1; l <= L; ++l) ALLEGRO_UNROLL for (int m = 0; m <= l; ++m) {
+        const V cosine = load(g + (l * l + l + m) * capacity_ + e) * norm(l, m);
+        const V sine = m ? load(g + (l * l + l - m) * capacity_ + e) * norm(l, m) : V{};
+        gy += f.q[l][m + 1] * (cosine * f.a[m] + sine * f.b[m]);
+        if (m == 0) continue;
+        const V scaled = f.q[l][m] * static_cast<T>(m);
+        const int before = m ? m - 1 : 0;
+        gx += scaled * (sine * f.a[before] - cosine * f.b[before]);
+        gz += scaled * (cosine * f.a[before] + sine * f.b[before]);
+      }
       const V radial = gx * x + gy * y + gz * z;
       // in place of the direction: the tangential part, still to be divided by r
       store(nx + e, gx - radial * x);
@@ -723,11 +726,16 @@ class Evaluation {
 template <class T>
 void evaluate(const Plan<T> &plan, const Workspace<T> &work, const Chunk &chunk) {
   switch (plan.l_max) {
-    case 0: return Evaluation<T, 0>(plan, work, chunk).run();
-    case 1: return Evaluation<T, 1>(plan, work, chunk).run();
-    case 2: return Evaluation<T, 2>(plan, work, chunk).run();
-    case 3: return Evaluation<T, 3>(plan, work, chunk).run();
-    default: return Evaluation<T, 4>(plan, work, chunk).run();
+    case 0:
+      return Evaluation<T, 0>(plan, work, chunk).run();
+    case 1:
+      return Evaluation<T, 1>(plan, work, chunk).run();
+    case 2:
+      return Evaluation<T, 2>(plan, work, chunk).run();
+    case 3:
+      return Evaluation<T, 3>(plan, work, chunk).run();
+    default:
+      return Evaluation<T, 4>(plan, work, chunk).run();
   }
 }
 

@@ -29,11 +29,11 @@ template <class T>
 struct DensePlan {
   int column = 0, gradient_column = 0, width = 0;
   bool silu = true, from_table = false;
-  int environment = -1;             // tensor layer whose environment reads this layer
-  int projection = -1;              // tensor layer whose projection this layer reads
-  MatrixProduct<T> forward;         // from values
-  MatrixProduct<T> backward;        // from gradients: dE/dh; no operands for the last layer
-  MatrixProduct<T> to_projection;   // from gradients: dE/ds_t
+  int environment = -1;            // tensor layer whose environment reads this layer
+  int projection = -1;             // tensor layer whose projection this layer reads
+  MatrixProduct<T> forward;        // from values
+  MatrixProduct<T> backward;       // from gradients: dE/dh; no operands for the last layer
+  MatrixProduct<T> to_projection;  // from gradients: dE/ds_t
 };
 
 template <class T>
@@ -55,10 +55,10 @@ struct Contraction {
 
 template <class T>
 struct TensorPlan {
-  int source = -1;                                     // dense layer that the environment reads; -1: column e1
-  MatrixProduct<T> mix[5], mix_back[5];                // per l: h -> channels, and its transpose
-  int num_outputs = 0;                                 // components of q after this layer's product
-  const T *path_weights = nullptr;                     // [path][channel]
+  int source = -1;                       // dense layer that the environment reads; -1: column e1
+  MatrixProduct<T> mix[5], mix_back[5];  // per l: h -> channels, and its transpose
+  int num_outputs = 0;                   // components of q after this layer's product
+  const T *path_weights = nullptr;       // [path][channel]
   Contraction<T> start, proceed;
   int projection_column = 0, projection_slope_column = 0, projection_gradient_column = 0;
 };
@@ -90,17 +90,17 @@ template <class T>
 struct Workspace {
   int edge_capacity = 0, atom_capacity = 0;  // multiples of row_tile and of the vector length
   T *values = nullptr, *gradients = nullptr, *slopes = nullptr;
-  T *basis_slope = nullptr;  // without tables: d(pre-activation of dense layer 0)/dr [edge][width]
-  T *latent_gradient = nullptr;  // dE/dh from the environment [edge][widest dense layer]
-  T *harmonics = nullptr;        // [D][edge]
-  T *harmonics_gradient = nullptr;          // dE/dY [D][edge]; row 0: dE/dr
-  T *direction = nullptr;                   // unit vector [3][edge]
+  T *basis_slope = nullptr;                      // without tables: d(pre-activation of dense layer 0)/dr [edge][width]
+  T *latent_gradient = nullptr;                  // dE/dh from the environment [edge][widest dense layer]
+  T *harmonics = nullptr;                        // [D][edge]
+  T *harmonics_gradient = nullptr;               // dE/dY [D][edge]; row 0: dE/dr
+  T *direction = nullptr;                        // unit vector [3][edge]
   double *length = nullptr, *reduced = nullptr;  // [edge] r; r / cutoff
   int *pair = nullptr;                           // [edge]
   T *sums = nullptr;                             // [atom rows][widest]: sum_j h Y of one layer
-  T *environment[max_tensor_layers] = {};           // G_t [l][atom][m][channel]
-  T *environment_gradient[max_tensor_layers] = {};  // dE/dG_t
-  T *mixed_gradient[max_tensor_layers] = {};        // dE/d(sum_j h Y) of layer t [l][atom][m][width of h]
+  T *environment[max_tensor_layers] = {};        // G_t [l][atom][m][channel]
+  T *environment_gradient[max_tensor_layers] = {};        // dE/dG_t
+  T *mixed_gradient[max_tensor_layers] = {};              // dE/d(sum_j h Y) of layer t [l][atom][m][width of h]
   T *adjoint[max_tensor_layers][max_tensor_layers] = {};  // q of layer t after step s [atom][component][channel]
   T *adjoint_gradient[2] = {};                            // dE/dq, before and after a step
 };

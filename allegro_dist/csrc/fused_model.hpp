@@ -2,7 +2,8 @@
 // float64), standard types only.
 //
 //   basis B(x)            radial functions of x = r / cutoff of the ordered type pair, envelope included
-//   dense layer k         a_k = sum over sources X W,  h_k = silu(a_k) or a_k;  a source is an earlier dense layer's h or
+//   dense layer k         a_k = sum over sources X W,  h_k = silu(a_k) or a_k;  a source is an earlier dense layer's h
+//   or
 //                         the projection s_t of tensor layer t.  Layer 0 reads B by weights of its own per type pair.
 //                         The first num_two_body layers depend on (types, r) alone; h_two is the last one of them.
 //   tensor layer t        G_t = norm sum_j (h_src Env_t)[l,u] Y_lm;  q_t from G_0..G_t by the products;
@@ -66,11 +67,11 @@ struct FusedModel {
   int zbl_envelope_power = 0;
   RadialBasis radial;
   std::vector<DenseLayer> dense;
-  std::vector<double> readout;    // [width of the last dense layer]
-  DenseMatrix projection;         // [width of h_two, (l_max + 1) * channels]
+  std::vector<double> readout;            // [width of the last dense layer]
+  DenseMatrix projection;                 // [width of h_two, (l_max + 1) * channels]
   std::vector<Environment> environments;  // [num_layers]
   std::vector<TensorProduct> products;    // [num_layers]
-  int table_intervals = 0;        // of the two-body tables; 0: none, the two-body layers are evaluated
+  int table_intervals = 0;                // of the two-body tables; 0: none, the two-body layers are evaluated
 };
 
 }  // namespace allegro_dist

@@ -56,7 +56,8 @@ class Planner {
 
   void require_room() const {
     const auto require = [](bool fits, const std::string &what) {
-      if (!fits) throw std::runtime_error("the fused evaluator has no room for " + what + "; use evaluator torchscript");
+      if (!fits)
+        throw std::runtime_error("the fused evaluator has no room for " + what + "; use evaluator torchscript");
     };
     require(static_cast<int>(model_.dense.size()) <= max_dense, std::to_string(model_.dense.size()) + " dense layers");
     require(num_layers() <= max_tensor_layers, std::to_string(num_layers()) + " tensor layers");
@@ -158,15 +159,16 @@ class Planner {
         if (source.kind == DenseSource::dense && source.index - first_dense() == k)
           operands.push_back({plan_.dense[reader].gradient_column, &weights.emplace_back(transposed(source.weights))});
     if (k == plan_.num_two_body - 1)
-      operands.push_back({plan_.weights_gradient_column,
-                          &weights.emplace_back(transposed(by_padded_order(model_.projection)))});
+      operands.push_back(
+          {plan_.weights_gradient_column, &weights.emplace_back(transposed(by_padded_order(model_.projection)))});
     plan_.dense[k].backward = product(operands, plan_.dense[k].width);
   }
 
   // Columns (l, u) with u padded to whole vectors.
   DenseMatrix by_padded_order(const DenseMatrix &m) const {
     const int channels = model_.num_channels, stride = plan_.num_channels;
-    DenseMatrix out{m.rows, orders() * stride, std::vector<double>(static_cast<std::size_t>(m.rows) * orders() * stride)};
+    DenseMatrix out{m.rows, orders() * stride,
+                    std::vector<double>(static_cast<std::size_t>(m.rows) * orders() * stride)};
     for (int k = 0; k < m.rows; ++k)
       for (int l = 0; l < orders(); ++l)
         for (int u = 0; u < channels; ++u)
@@ -249,7 +251,8 @@ class Planner {
     for (int pair = 0; pair < pairs; ++pair)
       for (int i = 0; i <= intervals; ++i) {
         // x = 0 itself is singular in the Bessel functions' formula, and no edge is that short
-        const std::vector<double> h = two_body_features(model_, pair, i ? i / static_cast<double>(intervals) : 1e-3 / intervals);
+        const std::vector<double> h =
+            two_body_features(model_, pair, i ? i / static_cast<double>(intervals) : 1e-3 / intervals);
         T *const knot = values + (static_cast<std::size_t>(pair) * (intervals + 1) + i) * row_size;
         for (const Output &output : outputs)
           for (int order = 0; order < 3; ++order) {

@@ -109,8 +109,8 @@ std::optional<FusedModel> read_program(const c10::Dict<c10::IValue, c10::IValue>
   const torch::Tensor sources = reader.tensor("environment.sources", 1);
   for (int t = 0; t < size(2); ++t) {
     const std::string product = "product." + std::to_string(t);
-    model.environments.push_back({static_cast<int>(sources[t].item<int64_t>()),
-                                  reader.matrix("environment." + std::to_string(t))});
+    model.environments.push_back(
+        {static_cast<int>(sources[t].item<int64_t>()), reader.matrix("environment." + std::to_string(t))});
     model.products.push_back({reader.number(product + ".dim"), reader.matrix(product + ".weights"),
                               read_terms(reader, product + ".start", false),
                               read_terms(reader, product + ".proceed", true)});

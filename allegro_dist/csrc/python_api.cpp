@@ -52,8 +52,8 @@ ALLEGRO_EXPORT const char *allegro_dist_engine_evaluator(const Engine *engine) {
 // 0, or 1 with the reason in `message`.
 ALLEGRO_EXPORT int allegro_dist_engine_evaluate(Engine *engine, int num_centers, const int *center_types,
                                                 const int *edge_offsets, const double *edge_vectors,
-                                                const int *neighbor_types, double *atomic_energy,
-                                                double *edge_gradient, char *message, int size) {
+                                                const int *neighbor_types, double *atomic_energy, double *edge_gradient,
+                                                char *message, int size) {
   try {
     engine->evaluate({num_centers, center_types, edge_offsets, edge_vectors, neighbor_types}, atomic_energy,
                      edge_gradient);

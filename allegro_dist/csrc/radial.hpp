@@ -34,8 +34,8 @@ inline Jet envelope(double x, int power) {
 // basis[n] = sin(w_n pi x) / (pi x) u(x); wavenumbers null: 1 .. size.
 inline void bessel_basis(double x, int size, int power, const double *wavenumbers, Jet *basis) {
   const double inverse = 1.0 / x;
-  const Jet prefactor = Jet{inverse / pi, -inverse * inverse / pi, 2.0 * inverse * inverse * inverse / pi} *
-                        envelope(x, power);
+  const Jet prefactor =
+      Jet{inverse / pi, -inverse * inverse / pi, 2.0 * inverse * inverse * inverse / pi} * envelope(x, power);
   const double sin_1 = sin(pi * x), cos_1 = cos(pi * x);
   double sine = sin_1, cosine = cos_1;  // of n pi x, by rotation
   for (int n = 0; n < size; ++n) {

@@ -83,8 +83,8 @@ ALLEGRO_INLINE void sum_each(Vec<T> *v, T *sums) {
   using Index = typename MakeIndices<lanes<T>>::type;
   int n = Count;
   ALLEGRO_UNROLL for (int width = 1; width < lanes<T>; width *= 2) {
-    ALLEGRO_UNROLL for (int i = 0; i < (n + 1) / 2; ++i)
-      v[i] = add_neighbors(v[2 * i], 2 * i + 1 < n ? v[2 * i + 1] : Vec<T>{}, Index{});
+    ALLEGRO_UNROLL for (int i = 0; i < (n + 1) / 2; ++i) v[i] =
+        add_neighbors(v[2 * i], 2 * i + 1 < n ? v[2 * i + 1] : Vec<T>{}, Index{});
     n = (n + 1) / 2;
   }
   store(sums, v[0]);

@@ -80,6 +80,11 @@ class Archive:
     def type_names(self) -> tuple[str, ...]:
         return tuple(self.card["type_names"])
 
+    @property
+    def has_fused_program(self) -> bool:
+        """Whether the compiled fused evaluator can run it."""
+        return len(getattr(self.module, "fused", {})) > 0
+
     def cutoffs(self) -> Tensor:
         """[T, T] cutoff of each ordered pair (center, neighbor), Angstrom, float64."""
         return torch.tensor(self.card["pair_cutoffs"], dtype=torch.float64)
@@ -95,20 +100,20 @@ def save_archive(
     path: str | os.PathLike[str],
     potential: Potential,
     training: dict[str, Any] | None = None,
-    tables: Tables = Tables(),  # noqa: B008 (immutable)
+    tables: tuple[Tables, dict[str, Any]] = (Tables(), {}),  # noqa: B006, B008 (never changed)
 ) -> dict[str, Any]:
     """Export a potential; the file appears complete or not at all.
 
     Args:
         training: what the card says of its origin (plain values).
-        tables: of the two-body functions; see deploy/tables.py.
+        tables: of the two-body functions, and what the card says of them; see deploy/tables.py.
 
     Returns: the model card.
     """
     path = Path(path)
     potential = potential.cpu().eval()
-    card = make_model_card(potential, training or {}) | {"tables": tables._asdict()}
-    deployed = _Deployed(potential, card, make_self_check(potential), tables).eval()
+    card = make_model_card(potential, training or {}) | {"tables": tables[0]._asdict() | tables[1]}
+    deployed = _Deployed(potential, card, make_self_check(potential), tables[0]).eval()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)  # TorchScript is frozen technology; see above
         frozen = torch.jit.freeze(torch.jit.script(deployed), preserved_attrs=list(ATTRIBUTES))

@@ -50,6 +50,7 @@ def fused_program(potential: Potential) -> dict[str, Tensor]:
     latents, environment = [_times(two_body, started[0])], _times(two_body, started[2])
     sources = []
     for k, (product, latent) in enumerate(zip(model.products, model.latents, strict=True)):
+        assert isinstance(product, AdjointProduct) and isinstance(latent, ScalarMLP)
         source, program[f"environment.{k}"] = _only(environment)
         sources.append(source)
         program |= _product(k, product)

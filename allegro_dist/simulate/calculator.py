@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
@@ -14,6 +15,7 @@ from torch import Tensor
 from allegro_dist.data.neighbors import find_edges, find_types
 from allegro_dist.data.structure import from_atoms
 from allegro_dist.deploy.archive import load_archive
+from allegro_dist.engine import Engine, is_built
 from allegro_dist.potential import assemble_forces
 
 BLOCK_EDGES = 4096  # edges evaluated at once: what stays in cache, and what bounds the memory
@@ -28,6 +30,9 @@ class AllegroCalculator(Calculator):
     Args:
         path: an archive written by `allegro-dist deploy`.
         device: "cpu", "cuda", "cuda:1"...
+        evaluator: auto | fused | torchscript; auto takes the compiled fused evaluator on the CPU where the archive has
+            a program for it and the library is built.
+        num_threads: of the fused evaluator.
     """
 
     implemented_properties: ClassVar[list[str]] = [  # type: ignore[misc]
@@ -39,10 +44,21 @@ class AllegroCalculator(Calculator):
         "stresses",
     ]
 
-    def __init__(self, path: str | os.PathLike[str], device: str = "cpu", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        device: str = "cpu",
+        evaluator: Literal["auto", "fused", "torchscript"] = "auto",
+        num_threads: int = 1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.archive = load_archive(path, device)
         self.cutoffs = self.archive.cutoffs().numpy()
+        possible = self.archive.has_fused_program and device == "cpu" and is_built()
+        self.engine: Engine | None = None
+        if evaluator == "fused" or (evaluator == "auto" and possible):
+            self.engine = Engine(path, device=device, evaluator="fused", num_threads=num_threads)
 
     def calculate(
         self, atoms: Atoms | None = None, properties: Any = ("energy",), system_changes: Any = all_changes
@@ -75,6 +91,11 @@ class AllegroCalculator(Calculator):
         A center's neighbors count by their types alone (strict locality), so a block's graph is its centers followed by
         one atom of each type that stands for all neighbors.
         """
+        if self.engine is not None:
+            centers, neighbors = index.numpy()
+            offsets = np.concatenate([[0], np.cumsum(np.bincount(centers, minlength=len(types)))])
+            arrays = self.engine.evaluate(types.numpy(), offsets, vectors.numpy(), types.numpy()[neighbors])
+            return torch.from_numpy(arrays[0]), torch.from_numpy(arrays[1])
         num_types, device = len(self.archive.type_names), self.archive.device
         ends = torch.cumsum(torch.bincount(index[0], minlength=len(types)), 0)
         energies, gradient = (
