@@ -34,9 +34,9 @@ PSEUDO_DIR = Path("/usr/share/espresso/pseudo")
 PSEUDOPOTENTIAL = "Si.pbe-rrkj.UPF"
 DATA = Path(__file__).resolve().parents[1] / "examples" / "silicon" / "data"
 TEST_EVERY = 8  # every 8th frame of a group is held out
-# Energy of the perfect crystal (A0) with the 4x4x4 points of the 8-atom cell less that with the 3x3x4 points of the
-# 16-atom cell, eV/atom: added to the frames of the larger cell, so that both grids have one zero of energy.
-GRID_OFFSET = -107.0875380 - (-107.0926410)
+# Energy of the perfect crystal (A0) by k-points, eV/atom, in the cell where they are used. Differences to the first
+# are taken off the frames' energies, so that all grids have one zero of energy.
+PERFECT_CRYSTAL = {"4x4x4": -107.0875380, "3x3x4": -107.0926410, "4x4x5": -107.0894364}
 
 SETTINGS = {
     "calculation": "scf",
@@ -244,7 +244,7 @@ def label_by_name(name: str, work: Path) -> tuple[str, float]:
     start = time.time()
     out = work / "frames" / f"{name}.xyz"
     atoms = label(frame_list()[name](), work / "scratch" / name, k_points(name))
-    atoms.info["name"] = name
+    atoms.info |= {"name": name, "kpoints": "x".join(map(str, k_points(name)))}
     part = out.with_suffix(".part")
     write(part, atoms, format="extxyz")
     part.replace(out)
@@ -274,9 +274,11 @@ def collect(work: Path) -> None:
     for name in names:
         atoms = read(work / "frames" / f"{name}.xyz")
         group, index = name.rsplit("_", 1)
-        atoms.info = {"name": name, "group": group}
-        if len(atoms) > 8:
-            atoms.calc.results["energy"] += GRID_OFFSET * len(atoms)
+        kpoints = atoms.info["kpoints"]
+        atoms.info = {"name": name, "group": group, "kpoints": kpoints}
+        if group != "isolated":
+            offset = PERFECT_CRYSTAL["4x4x4"] - PERFECT_CRYSTAL[kpoints]
+            atoms.calc.results["energy"] += offset * len(atoms)
         if group == "isolated":
             isolated.append(atoms)
         else:
@@ -292,7 +294,7 @@ def converge(work: Path) -> None:
     frames = frame_list()
     for name, grids in (
         ("md700_000", [(6, 6, 6), (4, 4, 4), (3, 3, 3)]),
-        ("liquid_000", [(5, 5, 6), (3, 3, 4), (2, 2, 3)]),
+        ("liquid_005", [(5, 5, 7), (4, 4, 5), (3, 3, 4)]),
     ):
         atoms = frames[name]()
         runs = [(60.0, grids[1])] + [(26.0, k) for k in grids] + [(20.0, grids[1])]
