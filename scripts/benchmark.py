@@ -2,7 +2,8 @@
 """Atom-steps per second of `pair_style allegro` in LAMMPS: models x evaluators, alternating, beside SGEMM.
 
     python scripts/benchmark.py [--models s5,big,three] [--evaluators torchscript,exact,tabulated] [--cells 5]
-                                [--ranks 1] [--threads 1] [--rounds 5] [--steps 20] [--json FILE] [--smoke]
+                                [--ranks 1] [--threads 1] [--rounds 5] [--steps 20] [--peer-python PYTHON]
+                                [--json FILE] [--smoke]
 
 s5     one type, r_max 5, l_max 2, 2 layers, 32 tensor channels, 64-wide scalars and MLPs; diamond silicon, 28 neighbors
 big    l_max 3, 64 tensor channels, 128-wide
@@ -11,6 +12,10 @@ three  s5 with three types and r_max 6 (46 neighbors)
 Weights are random.  A round runs every evaluator once and one SGEMM of 2048^3 in this process; medians are reported.
 `fraction_of_sgemm` counts the dense products alone (forward and backward, per edge and per atom), so it is what the
 whole step achieves against a machine that did nothing but those products.
+
+PYTHON is the interpreter of an environment of its own with `pip install nequip-allegro`: its model of the same settings
+then takes part, eager and by AOTInductor, with malloc as it is and tuned by hand, without its neighbor lists, at a size
+that suits it (216 atoms).
 """
 
 from __future__ import annotations
@@ -42,6 +47,7 @@ MODELS: dict[str, tuple[dict[str, Any], tuple[str, ...], int]] = {  # options, t
     "big": ({"l_max": 3, "num_tensor_features": 64} | WIDE, ("Si",), 28),
     "three": ({"r_max": 6.0}, ("Si", "Ge", "C"), 46),
 }
+PEER_CELLS = 3
 INPUT = """
 units metal
 lattice diamond 5.43
@@ -108,6 +114,31 @@ def lammps_rate(folder: Path, text: str, atoms: int, steps: int, ranks: int, thr
     return atoms * steps / loop, 1024.0 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 
 
+class Peer:
+    """A process of scripts/peer_nequip_allegro.py, which evaluates when asked."""
+
+    def __init__(self, python: str, mode: str, model: str, tuned: bool) -> None:
+        thresholds = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)} if tuned else {}
+        self.process = subprocess.Popen(
+            [python, str(Path(__file__).with_name("peer_nequip_allegro.py")), mode, model, str(PEER_CELLS)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env=os.environ | thresholds | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        self._read()
+
+    def _read(self) -> str:
+        assert self.process.stdout is not None
+        while line := self.process.stdout.readline():
+            if line.startswith("ready") or line[0].isdigit():
+                return line
+        raise SystemExit(f"a peer stopped: {self.process.args}")
+
+    def rate(self) -> float:
+        assert self.process.stdin is not None
+        print(file=self.process.stdin, flush=True)
+        return float(self._read())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="s5")
@@ -117,6 +148,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--peer-python", help="interpreter of an environment with nequip-allegro")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--smoke", action="store_true", help="one short round: does everything run?")
     args = parser.parse_args()
@@ -148,7 +180,15 @@ def main() -> None:
                 flops[model, evaluator] = dense_flops(potential, neighbors, tabulated)
                 rates[model, evaluator] = []
                 cases.append(((model, evaluator), text))
+        peers = {}
+        for model in args.models.split(",") if args.peer_python else []:
+            for mode in ("eager", "aotinductor"):
+                for tuned in (False, True):
+                    key = (model, f"nequip-allegro/{mode}{', tuned malloc' if tuned else ''}")
+                    peers[key], rates[key] = Peer(args.peer_python, mode, model, tuned), []
         for _ in range(args.rounds):
+            for key, peer in peers.items():
+                rates[key].append(peer.rate())
             gemm.append(sgemm_rate())
             for key, text in cases:
                 rate, memory[key] = lammps_rate(folder, text, atoms, args.steps, args.ranks, args.threads)
@@ -161,12 +201,17 @@ def main() -> None:
     rows = []
     for (model, evaluator), values in rates.items():
         median = statistics.median(values)
-        fraction = flops[model, evaluator] * median / (args.ranks * args.threads) / sgemm
         spread = f"{min(values):,.0f} .. {max(values):,.0f}"
+        row = {"model": model, "evaluator": evaluator, "atom_steps_per_s": median}
+        if (model, evaluator) in peers:
+            print(f"| {model} | {evaluator} | {median:,.0f} | {spread} | |")
+            rows.append(row | {"engine": "python", "atoms": 8 * PEER_CELLS**3, "ranks": 1, "threads": 1})
+            continue
+        fraction = flops[model, evaluator] * median / (args.ranks * args.threads) / sgemm
         print(f"| {model} | {evaluator} | {median:,.0f} | {spread} | {fraction:.2f} |")
-        rows.append({"model": model, "evaluator": evaluator, "engine": "lammps", "atoms": atoms, "ranks": args.ranks,
-                     "threads": args.threads, "atom_steps_per_s": median, "fraction_of_sgemm": fraction,
-                     "peak_bytes_of_largest_process_so_far": memory[model, evaluator]})  # fmt: skip
+        rows.append(row | {"engine": "lammps", "atoms": atoms, "ranks": args.ranks, "threads": args.threads,
+                           "fraction_of_sgemm": fraction,
+                           "peak_bytes_of_largest_process_so_far": memory[model, evaluator]})  # fmt: skip
     if args.json:
         args.json.write_text(json.dumps({"rows": rows, "sgemm": sgemm}, indent=1) + "\n")
 
