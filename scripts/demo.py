@@ -117,7 +117,7 @@ class Demo:
         atoms.write(self.folder / "displaced.data", format="lammps-data")
         points = {}
         for dtype in ("float32", "float64"):
-            atoms.calc = AllegroCalculator(self.archive(dtype))
+            atoms.calc = AllegroCalculator(self.archive(dtype), evaluator="torchscript")
             pressure = -float(atoms.get_stress()[:3].mean())
             points[dtype] = SinglePoint(atoms.get_potential_energy(), atoms.get_forces(), pressure)
         return points

@@ -57,6 +57,11 @@ def test_unknown_device_names_the_known(lj_archive, tmp_path):
     )
 
 
+def test_evaluator_that_cannot_run_the_archive_is_told(lj_archive, tmp_path):
+    assert "expected auto, fused or torchscript" in failure(tmp_path, coeff(lj_archive, options="evaluator fast"))
+    assert "holds no program for it" in failure(tmp_path, coeff(lj_archive, options="evaluator fused"))
+
+
 def test_missing_archive_is_told(tmp_path):
     assert "archive 'nowhere.pth' does not exist" in failure(tmp_path, coeff("nowhere.pth"))
 

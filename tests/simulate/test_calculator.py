@@ -25,10 +25,10 @@ def path(potential, tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def atoms(path):
+@pytest.fixture(params=["torchscript", "fused"])
+def atoms(path, request):
     atoms = silica()
-    atoms.calc = AllegroCalculator(path)
+    atoms.calc = AllegroCalculator(path, evaluator=request.param)
     return atoms
 
 
@@ -55,7 +55,7 @@ def test_parts_per_atom_add_up_to_the_totals(atoms):
 
 def test_block_size_does_not_change_results(path, monkeypatch):
     atoms = silica(repeat=(2, 2, 1))
-    atoms.calc = AllegroCalculator(path)
+    atoms.calc = AllegroCalculator(path, evaluator="torchscript")
     energies, forces = atoms.get_potential_energies(), atoms.get_forces()
     for size in (1, 100, 10**9):
         monkeypatch.setattr(module, "BLOCK_EDGES", size)
