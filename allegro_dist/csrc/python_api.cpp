@@ -3,17 +3,36 @@
 #include <exception>
 #include <memory>
 #include <stdexcept>
+#include <string>
 
 #include "engine.hpp"
 
 #define ALLEGRO_EXPORT extern "C" __attribute__((visibility("default")))
 
+using allegro_dist::EdgeBlock;
 using allegro_dist::Engine;
 
 namespace {
 
 void write_message(char *buffer, int size, const char *text) {
   std::snprintf(buffer, size, "%s", text);
+}
+
+void require_type(const char *what, int index, int type, int num_types) {
+  if (type < 0 || type >= num_types)
+    throw std::invalid_argument(std::string(what) + "[" + std::to_string(index) + "] is " + std::to_string(type) +
+                                ", expected 0 to " + std::to_string(num_types - 1));
+}
+
+// Evaluators index memory by these and trust their caller: the pair style builds valid blocks, a script may not.
+void require_valid(const EdgeBlock &block, int num_types) {
+  for (int i = 0; i < block.num_centers; ++i) {
+    require_type("center_types", i, block.center_types[i], num_types);
+    if (block.edge_offsets[i + 1] < block.edge_offsets[i])
+      throw std::invalid_argument("edge_offsets decrease from " + std::to_string(block.edge_offsets[i]) + " to " +
+                                  std::to_string(block.edge_offsets[i + 1]) + " at center " + std::to_string(i));
+  }
+  for (int e = 0; e < block.num_edges(); ++e) require_type("neighbor_types", e, block.neighbor_types[e], num_types);
 }
 
 }  // namespace
@@ -37,6 +56,8 @@ ALLEGRO_EXPORT Engine *allegro_dist_engine_open(const char *path, const char *de
     write_message(message, size, error.what());
   } catch (const std::exception &error) {
     write_message(message, size, error.what());
+  } catch (...) {
+    write_message(message, size, "unknown error");
   }
   return nullptr;
 }
@@ -55,11 +76,14 @@ ALLEGRO_EXPORT int allegro_dist_engine_evaluate(Engine *engine, int num_centers,
                                                 const int *neighbor_types, double *atomic_energy, double *edge_gradient,
                                                 char *message, int size) {
   try {
-    engine->evaluate({num_centers, center_types, edge_offsets, edge_vectors, neighbor_types}, atomic_energy,
-                     edge_gradient);
+    const EdgeBlock block{num_centers, center_types, edge_offsets, edge_vectors, neighbor_types};
+    require_valid(block, static_cast<int>(engine->type_names().size()));
+    engine->evaluate(block, atomic_energy, edge_gradient);
     return 0;
   } catch (const std::exception &error) {
     write_message(message, size, error.what());
-    return 1;
+  } catch (...) {
+    write_message(message, size, "unknown error");
   }
+  return 1;
 }

@@ -118,7 +118,7 @@ ArchiveInfo read_info(const torch::jit::Module &module) {
   if (module.hasattr("fused")) {
     info.fused = read_program(module.attr("fused").toGenericDict());
     if (info.fused) info.fused->table_intervals = static_cast<int>(module.attr("table_intervals").toInt());
-    info.table_tolerance = module.attr("table_tolerance").toDouble();
+    if (module.hasattr("table_tolerance")) info.table_tolerance = module.attr("table_tolerance").toDouble();
   }
   return info;
 }

@@ -53,6 +53,8 @@ class AllegroCalculator(Calculator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if evaluator not in ("auto", "fused", "torchscript"):
+            raise ValueError(f"evaluator {evaluator!r}: expected auto, fused or torchscript")
         self.archive = load_archive(path, device)
         self.cutoffs = self.archive.cutoffs().numpy()
         possible = self.archive.has_fused_program and device == "cpu" and is_built()
