@@ -270,7 +270,7 @@ def run_labels(work: Path, workers: int, names: list[str]) -> None:
 
 
 def collect(work: Path) -> None:
-    """Write the fixed split: held out is every eighth number of a group, but for frames added after the split was fixed."""
+    """Write the fixed split: every eighth number of a group is held out, but none of the frames added afterwards."""
     names = [n for n in frame_list() if (work / "frames" / f"{n}.xyz").exists()]
     train, test, isolated = [], [], []
     for name in names:
