@@ -6,7 +6,7 @@
 
 #include "evaluator.hpp"
 #include "fused_planner.hpp"
-#include "radial.hpp"
+#include "zbl.hpp"
 
 namespace allegro_dist {
 namespace {
@@ -44,21 +44,6 @@ Kernel<T> kernel_of(const std::string &instruction_set) {
   if (instruction_set != "baseline" && instruction_set != "auto")
     throw std::invalid_argument("instruction_set '" + instruction_set + "': expected auto, avx512, avx2 or baseline");
   return pick(baseline::kernel_float, baseline::kernel_double);
-}
-
-// Half of the ZBL energy of a pair times the envelope, and its derivative with respect to r: see nn/zbl.py.
-Jet zbl_half(double r, double charge_i, double charge_j, double inverse_cutoff, int power) {
-  constexpr double coulomb = 14.399645;  // LAMMPS's qqr2e in metal units, eV Angstrom
-  constexpr double weights[4] = {0.02817, 0.28022, 0.50986, 0.18175}, rates[4] = {0.20162, 0.40290, 0.94229, 3.19980};
-  const double inverse_length = (std::pow(charge_i, 0.23) + std::pow(charge_j, 0.23)) / 0.46850;
-  Jet screening;
-  for (int k = 0; k < 4; ++k) {
-    const double rate = rates[k] * inverse_length, value = weights[k] * std::exp(-rate * r);
-    screening = screening + Jet{value, -rate * value};
-  }
-  Jet cutoff = envelope(r * inverse_cutoff, power);
-  cutoff.first *= inverse_cutoff;
-  return Jet{0.5 * coulomb * charge_i * charge_j} * Jet{1.0 / r, -1.0 / (r * r)} * screening * cutoff;
 }
 
 template <class T>

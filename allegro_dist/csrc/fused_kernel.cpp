@@ -11,6 +11,8 @@
 // docs/architecture.md has the formulas.
 #include "fused_kernel.hpp"
 
+#include "harmonics.hpp"
+#include "hermite.hpp"
 #include "radial.hpp"
 #include "simd.hpp"
 
@@ -151,49 +153,22 @@ class Evaluation {
     for (int e = num_edges_; e < padded; ++e) nx[e] = ny[e] = nz[e] = 0;
   }
 
-  // Real spherical harmonics in e3nn's order and "component" norm, polar axis y. With A_m + i B_m = (z + i x)^m and
-  // Q_l^m the m-th derivative of the Legendre polynomial P_l(y):  Y_{l,m} = N A_m Q_l^m,  Y_{l,-m} = N B_m Q_l^m.
-  struct Polynomials {
-    V a[L + 2], b[L + 2], q[L + 2][L + 2];
-    ALLEGRO_INLINE Polynomials(V x, V y, V z) {
-      a[0] = broadcast<T>(1);
-      b[0] = V{};
-      ALLEGRO_UNROLL for (int m = 1; m <= L; ++m) {
-        a[m] = z * a[m - 1] - x * b[m - 1];
-        b[m] = z * b[m - 1] + x * a[m - 1];
-      }
-      ALLEGRO_UNROLL for (int m = 0; m <= L + 1; ++m) ALLEGRO_UNROLL for (int l = 0; l <= L; ++l) {
-        if (l < m) {
-          q[l][m] = V{};
-        } else if (l == m) {
-          T odd = 1;
-          for (int k = 1; k < 2 * m; k += 2) odd *= k;
-          q[l][m] = broadcast(odd);
-        } else {
-          const V before = l >= 2 ? q[l - 2 < 0 ? 0 : l - 2][m] : V{};
-          q[l][m] = (y * q[l - 1][m] * static_cast<T>(2 * l - 1) - before * static_cast<T>(l + m - 1)) *
-                    static_cast<T>(1.0 / (l - m));
-        }
-      }
-    }
-  };
   static constexpr double norm_square(int l, int m) {
     double value = 2 * l + 1;
     for (int k = l - m + 1; k <= l + m; ++k) value /= k;
     return m ? 2 * value : value;
   }
-  static ALLEGRO_INLINE T norm(int l, int m) { return static_cast<T>(__builtin_sqrt(norm_square(l, m))); }
+  struct Norm {  // of the spherical harmonics; folds to a constant
+    ALLEGRO_INLINE T operator()(int l, int m) const { return static_cast<T>(__builtin_sqrt(norm_square(l, m))); }
+  };
+  using Directions = Harmonics<T, V, L>;
 
   __attribute__((noinline)) void harmonics() {
     const T *const nx = w_.direction, *const ny = nx + capacity_, *const nz = ny + capacity_;
     T *const out = w_.harmonics;
     for (int e = 0; e < num_edges_; e += n) {
-      const Polynomials f(load(nx + e), load(ny + e), load(nz + e));
-      ALLEGRO_UNROLL for (int l = 0; l <= L; ++l) ALLEGRO_UNROLL for (int m = 0; m <= l; ++m) {
-        const V scaled = f.q[l][m] * norm(l, m);
-        store(out + (l * l + l + m) * capacity_ + e, scaled * f.a[m]);
-        if (m > 0) store(out + (l * l + l - m) * capacity_ + e, scaled * f.b[m]);
-      }
+      const Directions f(load(nx + e), load(ny + e), load(nz + e), broadcast<T>(1));
+      f.values(Norm(), [&](int lm, V y) ALLEGRO_LAMBDA { store(out + lm * capacity_ + e, y); });
     }
   }
 
@@ -202,29 +177,14 @@ class Evaluation {
     const int intervals = p_.table_intervals, width = p_.slopes_stride;
     const long knot = 3L * width, pair_size = knot * (intervals + 1);
     for (int e = 0; e < num_edges_; ++e) {
-      const double place = w_.reduced[e] * intervals;
-      int i = static_cast<int>(place);
-      if (i >= intervals) i = intervals - 1;
-      double fraction = place - i;
-      if (fraction > 1.0) fraction = 1.0;  // beyond the cutoff: the last knot, which is zero
-      const T x = static_cast<T>(fraction), x2 = x * x, x3 = x2 * x, x4 = x3 * x, x5 = x4 * x;
-      const T per_r = static_cast<T>(intervals * p_.inverse_cutoffs[w_.pair[e]]);
-      const T half = static_cast<T>(0.5);
-      const T right0 = 10 * x3 - 15 * x4 + 6 * x5, left0 = 1 - right0;
-      const T left1 = x - 6 * x3 + 8 * x4 - 3 * x5, right1 = -4 * x3 + 7 * x4 - 3 * x5;
-      const T left2 = half * (x2 - 3 * x3 + 3 * x4 - x5), right2 = half * (x3 - 2 * x4 + x5);
-      const T slope0 = (30 * x2 - 60 * x3 + 30 * x4) * per_r;
-      const T slope1 = (1 - 18 * x2 + 32 * x3 - 15 * x4) * per_r;
-      const T slope3 = (-12 * x2 + 28 * x3 - 15 * x4) * per_r;
-      const T slope2 = half * (2 * x - 9 * x2 + 12 * x3 - 5 * x4) * per_r;
-      const T slope4 = half * (3 * x2 - 8 * x3 + 5 * x4) * per_r;
-      const T *const left = p_.table + w_.pair[e] * pair_size + i * knot, *const right = left + knot;
+      const Hermite<T> at(w_.reduced[e], intervals, p_.inverse_cutoffs[w_.pair[e]]);
+      const T *const left = p_.table + w_.pair[e] * pair_size + at.interval * knot, *const right = left + knot;
       T *const value = values(e), *const slope = slopes(e);
       for (int c = 0; c < width; c += n) {
         const V f = load(left + c), f1 = load(left + width + c), f2 = load(left + 2 * width + c);
         const V g = load(right + c), g1 = load(right + width + c), g2 = load(right + 2 * width + c);
-        store(value + c, (f * left0 + f1 * left1 + f2 * left2) + (g * right0 + g1 * right1 + g2 * right2));
-        store(slope + c, ((g - f) * slope0 + f1 * slope1 + f2 * slope2) + (g1 * slope3 + g2 * slope4));
+        store(value + c, at.value(f, f1, f2, g, g1, g2));
+        store(slope + c, at.slope(f, f1, f2, g, g1, g2));
       }
     }
   }
@@ -686,18 +646,10 @@ class Evaluation {
     const T *const g = w_.harmonics_gradient;
     for (int e = 0; e < num_edges_; e += n) {
       const V x = load(nx + e), y = load(ny + e), z = load(nz + e);
-      const Polynomials f(x, y, z);
-      V gx = V{}, gy = V{}, gz = V{};
-      ALLEGRO_UNROLL for (int l = 1; l <= L; ++l) ALLEGRO_UNROLL for (int m = 0; m <= l; ++m) {
-        const V cosine = load(g + (l * l + l + m) * capacity_ + e) * norm(l, m);
-        const V sine = m ? load(g + (l * l + l - m) * capacity_ + e) * norm(l, m) : V{};
-        gy += f.q[l][m + 1] * (cosine * f.a[m] + sine * f.b[m]);
-        if (m == 0) continue;
-        const V scaled = f.q[l][m] * static_cast<T>(m);
-        const int before = m ? m - 1 : 0;
-        gx += scaled * (sine * f.a[before] - cosine * f.b[before]);
-        gz += scaled * (cosine * f.a[before] + sine * f.b[before]);
-      }
+      V gx, gy, gz;
+      Directions(x, y, z, broadcast<T>(1))
+          .gradient(
+              Norm(), [&](int lm) ALLEGRO_LAMBDA { return load(g + lm * capacity_ + e); }, gx, gy, gz);
       const V radial = gx * x + gy * y + gz * z;
       // in place of the direction: the tangential part, still to be divided by r
       store(nx + e, gx - radial * x);

@@ -1,8 +1,10 @@
 // The radial basis functions with their derivatives, as nn/radial.py defines them. Header for the table builder and the
-// kernels; static, so that each file keeps its own compiled copy.
+// kernels; internal linkage, so that each file keeps its own compiled copy.
 #pragma once
 
 #include <math.h>
+
+#include "portable.hpp"
 
 namespace allegro_dist {
 namespace {
@@ -12,10 +14,10 @@ struct Jet {
   double value = 0.0, first = 0.0, second = 0.0;
 };
 
-inline Jet operator+(Jet a, Jet b) {
+ALLEGRO_SHARED Jet operator+(Jet a, Jet b) {
   return {a.value + b.value, a.first + b.first, a.second + b.second};
 }
-inline Jet operator*(Jet a, Jet b) {
+ALLEGRO_SHARED Jet operator*(Jet a, Jet b) {
   return {a.value * b.value, a.first * b.value + a.value * b.first,
           a.second * b.value + 2.0 * a.first * b.first + a.value * b.second};
 }
@@ -23,7 +25,7 @@ inline Jet operator*(Jet a, Jet b) {
 constexpr double pi = 3.14159265358979323846;
 
 // (1 - x)^3 sum_{k<p} (k+1)(k+2)/2 x^k for x < 1, else 0: see envelope() in nn/radial.py.
-inline Jet envelope(double x, int power) {
+ALLEGRO_SHARED Jet envelope(double x, int power) {
   if (x >= 1.0) return {};
   const Jet variable{x, 1.0, 0.0}, gap{1.0 - x, -1.0, 0.0};
   Jet series{0.5 * power * (power + 1)};
@@ -32,7 +34,7 @@ inline Jet envelope(double x, int power) {
 }
 
 // basis[n] = sin(w_n pi x) / (pi x) u(x); wavenumbers null: 1 .. size.
-inline void bessel_basis(double x, int size, int power, const double *wavenumbers, Jet *basis) {
+ALLEGRO_SHARED void bessel_basis(double x, int size, int power, const double *wavenumbers, Jet *basis) {
   const double inverse = 1.0 / x;
   const Jet prefactor =
       Jet{inverse / pi, -inverse * inverse / pi, 2.0 * inverse * inverse * inverse / pi} * envelope(x, power);
@@ -53,7 +55,7 @@ inline void bessel_basis(double x, int size, int power, const double *wavenumber
 }
 
 // Bumps ((1 - cos t) / 2)^2 on supports of width (span + 1) / size: see spline_basis() in nn/radial.py.
-inline void spline_basis(double x, int size, int span, Jet *basis) {
+ALLEGRO_SHARED void spline_basis(double x, int size, int span, Jet *basis) {
   const double width = (span + 1.0) / size, frequency = 2.0 * pi / width;
   for (int n = 0; n < size; ++n) {
     const double inside = x - (n - span) / static_cast<double>(size);

@@ -8,9 +8,10 @@
 #endif
 #include <stdint.h>
 
+#include "portable.hpp"
+
 #define ALLEGRO_INLINE inline __attribute__((always_inline))
 #define ALLEGRO_LAMBDA __attribute__((always_inline))
-#define ALLEGRO_UNROLL _Pragma("GCC unroll 32")
 
 namespace allegro_dist {
 namespace ALLEGRO_ISA {
