@@ -41,6 +41,31 @@ SelfCheck run_self_check(const std::string &path, const ArchiveInfo &info, Evalu
   throw std::runtime_error(message.str());
 }
 
+OpenedArchive open_as_torchscript(const std::string &path, const EngineOptions &options) {
+  OpenedArchive opened = open_torchscript(path, options);
+  if (options.dtype != "auto" && options.dtype != opened.info.dtype)
+    throw std::invalid_argument("dtype '" + options.dtype +
+                                "' asked for, but evaluator torchscript runs in the archive's, " + opened.info.dtype);
+  return opened;
+}
+
+DeviceChoice fused_device(const EngineOptions &options) {
+#ifdef ALLEGRO_CUDA
+  return choose_device(options, cuda_device_count());
+#else
+  return choose_device(options, 0);
+#endif
+}
+
+std::unique_ptr<Evaluator> make_evaluator(FusedModel model, const std::string &dtype, const DeviceChoice &device,
+                                          const EngineOptions &options) {
+#ifdef ALLEGRO_CUDA
+  if (device.kind == DeviceChoice::cuda) return make_cuda_evaluator(std::move(model), dtype, device.index);
+#endif
+  if (device.kind == DeviceChoice::emulated) return make_emulated_evaluator(std::move(model), dtype);
+  return make_fused_evaluator(std::move(model), dtype, options);
+}
+
 // The archive with the evaluator that was asked for; tolerances as the evaluator deserves.
 OpenedArchive open_archive(const std::string &path, const EngineOptions &options) {
   const std::string &wanted = options.evaluator;
@@ -48,24 +73,20 @@ OpenedArchive open_archive(const std::string &path, const EngineOptions &options
     throw std::invalid_argument("evaluator '" + wanted + "': expected auto, fused or torchscript");
   if (options.dtype != "auto" && options.dtype != "float32" && options.dtype != "float64")
     throw std::invalid_argument("dtype '" + options.dtype + "': expected auto, float32 or float64");
-  OpenedArchive opened = open_torchscript(path, options);
+  if (wanted == "torchscript") return open_as_torchscript(path, options);
+  EngineOptions witness = options;
+  witness.device = "cpu";
+  OpenedArchive opened = open_torchscript(path, witness);
   ArchiveInfo &info = opened.info;
-  const bool possible = info.fused && opened.evaluator->device() == "cpu";
-  if (wanted == "torchscript" || (wanted == "auto" && !possible)) {
-    if (options.dtype != "auto" && options.dtype != info.dtype)
-      throw std::invalid_argument("dtype '" + options.dtype +
-                                  "' asked for, but evaluator torchscript runs in the archive's, " + info.dtype);
-    return opened;
-  }
-  if (!possible)
-    throw std::invalid_argument("evaluator fused asked for, but " +
-                                (info.fused ? "it runs on CPUs only, not on " + opened.evaluator->device()
-                                            : "archive '" + path + "' holds no program for it"));
+  if (!info.fused && wanted == "auto") return open_as_torchscript(path, options);
+  if (!info.fused)
+    throw std::invalid_argument("evaluator fused asked for, but archive '" + path + "' holds no program for it");
+  const DeviceChoice device = fused_device(options);
   run_self_check(path, info, *opened.evaluator);  // the witness; damaged weights are found whoever reads them
   const bool narrowed = options.dtype == "float32" && info.dtype == "float64";
   if (options.dtype != "auto") info.dtype = options.dtype;
   if (options.table_intervals >= 0) info.fused->table_intervals = options.table_intervals;
-  opened.evaluator = make_fused_evaluator(std::move(*info.fused), info.dtype, options);
+  opened.evaluator = make_evaluator(std::move(*info.fused), info.dtype, device, options);
   info.fused.reset();
   CheckData &check = info.check;
   if (narrowed) {  // what deploy/self_check.py grants float32, in place of float64's
@@ -121,6 +142,24 @@ class ArchiveEngine final : public Engine {
 };
 
 }  // namespace
+
+DeviceChoice choose_device(const EngineOptions &options, int num_gpus) {
+  const std::string &name = options.device;
+  if (name == "cpu" || (name == "auto" && num_gpus == 0)) return {DeviceChoice::cpu, 0};
+  if (name == "emulated") return {DeviceChoice::emulated, 0};
+  int index = num_gpus ? options.local_rank % num_gpus : 0;
+  if (name.rfind("cuda:", 0) == 0) {
+    std::istringstream number(name.substr(5));
+    if (!(number >> index) || !number.eof() || index < 0)
+      throw std::invalid_argument("device '" + name + "': expected auto, cpu, cuda or cuda:N");
+  } else if (name != "auto" && name != "cuda") {
+    throw std::invalid_argument("device '" + name + "': expected auto, cpu, cuda or cuda:N");
+  }
+  if (index >= num_gpus)
+    throw std::invalid_argument("device '" + name + "' asked for, but this process sees " + std::to_string(num_gpus) +
+                                " CUDA devices");
+  return {DeviceChoice::cuda, index};
+}
 
 std::unique_ptr<Engine> open_engine(const std::string &path, const EngineOptions &options) {
   return std::make_unique<ArchiveEngine>(path, options);

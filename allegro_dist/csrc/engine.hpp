@@ -24,10 +24,11 @@ struct EdgeBlock {
 };
 
 struct EngineOptions {
-  std::string device = "auto";           // auto | cpu | cuda | cuda:N; auto takes a GPU where there is one
+  // auto | cpu | cuda | cuda:N; auto takes a GPU where there is one. emulated: the GPU's code on the host, for tests
+  std::string device = "auto";
   int local_rank = 0;                    // rank on this node: "auto" and "cuda" take GPU local_rank modulo their number
   int num_threads = 1;                   // threads of the evaluator's own parallel loops
-  std::string evaluator = "auto";        // auto | fused | torchscript; auto: fused for Allegro models on the CPU
+  std::string evaluator = "auto";        // auto | fused | torchscript; auto: fused for Allegro models
   std::string instruction_set = "auto";  // auto | avx512 | avx2 | baseline; of the fused evaluator
   std::string dtype = "auto";            // auto | float32 | float64; of the fused evaluator; auto: the archive's
   int table_intervals = -1;              // of the fused evaluator; -1: the archive's, 0: no tables
@@ -47,7 +48,7 @@ class Engine {
   virtual double cutoff(int center_type, int neighbor_type) const = 0;  // Angstrom, of the ordered pair
   virtual double interaction_range() const = 0;                         // Angstrom
   virtual const std::string &dtype() const = 0;                         // "float32" | "float64"
-  virtual const std::string &device() const = 0;                        // "cpu" | "cuda:N"
+  virtual const std::string &device() const = 0;                        // "cpu" | "cuda:N" | "emulated:0"
   virtual const std::string &evaluator() const = 0;                     // which evaluator is in use
   virtual int preferred_block_edges() const = 0;                        // edges per block that it runs best with
   virtual const SelfCheck &self_check() const = 0;

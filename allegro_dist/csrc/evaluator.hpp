@@ -48,11 +48,26 @@ struct OpenedArchive {
   std::unique_ptr<Evaluator> evaluator;
 };
 
+// What EngineOptions::device means on a machine with so many GPUs.
+struct DeviceChoice {
+  enum Kind { cpu, cuda, emulated } kind = cpu;
+  int index = 0;  // of the GPU
+};
+// Throws std::invalid_argument: an unknown name, or a GPU that is not there.
+DeviceChoice choose_device(const EngineOptions &options, int num_gpus);
+
 // The archive with its scripted module as evaluator.
 OpenedArchive open_torchscript(const std::string &path, const EngineOptions &options);
 
 // CPU only; throws std::invalid_argument for an instruction set that this machine lacks.
 std::unique_ptr<Evaluator> make_fused_evaluator(FusedModel model, const std::string &dtype,
                                                 const EngineOptions &options);
+
+// The fused evaluator on a GPU, where the engine was built with it, and the same code played by the host, for tests.
+#ifdef ALLEGRO_CUDA
+int cuda_device_count();
+std::unique_ptr<Evaluator> make_cuda_evaluator(FusedModel model, const std::string &dtype, int device);
+#endif
+std::unique_ptr<Evaluator> make_emulated_evaluator(FusedModel model, const std::string &dtype);
 
 }  // namespace allegro_dist

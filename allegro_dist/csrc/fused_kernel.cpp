@@ -697,10 +697,10 @@ void evaluate(const Plan<T> &plan, const Workspace<T> &work, const Chunk &chunk)
 }  // namespace
 
 Kernel<float> kernel_float() {
-  return {ALLEGRO_NAME(ALLEGRO_ISA), lanes<float>, panel_vectors, evaluate<float>};
+  return {ALLEGRO_NAME(ALLEGRO_ISA), lanes<float>, panel_vectors, false, evaluate<float>};
 }
 Kernel<double> kernel_double() {
-  return {ALLEGRO_NAME(ALLEGRO_ISA), lanes<double>, panel_vectors, evaluate<double>};
+  return {ALLEGRO_NAME(ALLEGRO_ISA), lanes<double>, panel_vectors, false, evaluate<double>};
 }
 
 }  // namespace ALLEGRO_ISA

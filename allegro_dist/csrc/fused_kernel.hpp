@@ -12,9 +12,11 @@ namespace allegro_dist {
 
 constexpr int max_operands = 24;
 constexpr int max_dense = 40;
+constexpr int max_harmonics = 25;
 constexpr int max_basis = 64;
 constexpr int max_tensor_layers = 6;
-constexpr int row_tile = 12;  // rows of products are padded to a multiple of this
+constexpr int team_helpers = 8;  // threads that share the sums over an edge's row, where teams work
+constexpr int row_tile = 12;     // rows of products are padded to a multiple of this
 
 // y = sum over operands of x[column .. column + depth) times the packed weights.
 template <class T>
@@ -48,7 +50,8 @@ struct TermGroup {
 
 template <class T>
 struct Contraction {
-  int num_groups = 0;
+  int num_groups = 0, num_outputs = 0;
+  const int *first_group = nullptr;  // [num_outputs + 1] groups are sorted by output
   const TermGroup *groups = nullptr;
   const Term<T> *terms = nullptr;
 };
@@ -60,6 +63,9 @@ struct TensorPlan {
   int num_outputs = 0;                   // components of q after this layer's product
   const T *path_weights = nullptr;       // [path][channel]
   Contraction<T> start, proceed;
+  // The same terms for those who gather rather than scatter: output is the component of G or of q that a term reads,
+  // `b` the component a that it gave, `c` the other factor's.
+  Contraction<T> start_by_environment, proceed_by_environment, proceed_by_adjoint;
   int projection_column = 0, projection_slope_column = 0, projection_gradient_column = 0;
 };
 
@@ -72,6 +78,7 @@ struct Plan {
   const double *inverse_cutoffs = nullptr;                             // [num_types^2]
   const T *norm = nullptr;                                             // [num_types]
   const double *energy_factor = nullptr;                               // [num_types] scale norm / sqrt(2), eV
+  T harmonic_norms[max_harmonics] = {};                                // of Y_lm, m >= 0, at l^2 + l + m
   DensePlan<T> dense[max_dense];
   TensorPlan<T> tensor[max_tensor_layers];
   const T *readout = nullptr;  // [width of the last dense layer]
@@ -102,7 +109,12 @@ struct Workspace {
   T *environment_gradient[max_tensor_layers] = {};        // dE/dG_t
   T *mixed_gradient[max_tensor_layers] = {};              // dE/d(sum_j h Y) of layer t [l][atom][m][width of h]
   T *adjoint[max_tensor_layers][max_tensor_layers] = {};  // q of layer t after step s [atom][component][channel]
-  T *adjoint_gradient[2] = {};                            // dE/dq, before and after a step
+  T *adjoint_gradient[2] = {};       // dE/dq, before and after a step, of one atom; of teams: of all
+  long adjoint_gradient_stride = 0;  // from atom to atom
+  // teams only
+  int *center = nullptr;      // [edge] its atom
+  T *basis = nullptr;         // without tables: radial functions, then their derivatives [edge][2 basis_size]
+  T *partial_sums = nullptr;  // [edge][helper][D]
 };
 
 struct Chunk {
@@ -119,7 +131,9 @@ struct Chunk {
 template <class T>
 struct Kernel {
   const char *name = nullptr;
-  int lanes = 0, panel_vectors = 0;
+  int lanes = 0;
+  int panel_vectors = 0;  // 0: weights are packed row by row
+  bool team = false;      // a team of threads works on a chunk: see team_evaluation.hpp
   void (*evaluate)(const Plan<T> &, const Workspace<T> &, const Chunk &) = nullptr;
 };
 

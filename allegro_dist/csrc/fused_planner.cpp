@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <map>
 #include <numeric>
 #include <stdexcept>
@@ -30,8 +31,8 @@ DenseMatrix columns_of(const DenseMatrix &m, int first, int count) {
 template <class T>
 class Planner {
  public:
-  Planner(const FusedModel &model, const Kernel<T> &kernel)
-      : model_(model), kernel_(kernel), planned_(std::make_unique<PlannedModel<T>>()), plan_(planned_->plan) {}
+  Planner(const FusedModel &model, const Kernel<T> &kernel, MemorySource source)
+      : model_(model), kernel_(kernel), planned_(std::make_unique<PlannedModel<T>>(source)), plan_(planned_->plan) {}
 
   std::unique_ptr<PlannedModel<T>> make() {
     require_room();
@@ -79,6 +80,12 @@ class Planner {
     plan_.inverse_cutoffs = kept<double>(inverse);
     plan_.energy_factor = kept<double>(factor);
     plan_.norm = kept<T>(model_.norm);
+    for (int l = 0; l < orders(); ++l)
+      for (int m = 0; m <= l; ++m) {
+        double square = (m ? 2.0 : 1.0) * (2 * l + 1);
+        for (int k = l - m + 1; k <= l + m; ++k) square /= k;
+        plan_.harmonic_norms[l * l + l + m] = static_cast<T>(std::sqrt(square));
+      }
   }
 
   // Places of everything in the edge rows; see fused_kernel.hpp.
@@ -194,12 +201,24 @@ class Planner {
       for (int u = 0; u < model_.num_channels; ++u)
         weights[p * plan_.num_channels + u] = static_cast<T>(product.weights(p, u));
     tensor.path_weights = weights;
-    tensor.start = contraction(product.start);
-    tensor.proceed = contraction(product.proceed);
+    const int components = orders() * orders();
+    const int inputs = t + 1 < num_layers() ? model_.products[t + 1].num_outputs : 0;
+    tensor.start = contraction(product.start, product.num_outputs);
+    tensor.proceed = contraction(product.proceed, product.num_outputs);
+    std::vector<ProductTerm> by_environment = product.start;
+    for (ProductTerm &term : by_environment) std::swap(term.a, term.b);
+    tensor.start_by_environment = contraction(by_environment, components);
+    by_environment = product.proceed;
+    for (ProductTerm &term : by_environment) std::swap(term.a, term.b);
+    tensor.proceed_by_environment = contraction(by_environment, components);
+    if (inputs == 0) return;  // the last layer's product only starts
+    std::vector<ProductTerm> by_adjoint = product.proceed;
+    for (ProductTerm &term : by_adjoint) term = {term.c, term.a, term.b, term.path, term.value};
+    tensor.proceed_by_adjoint = contraction(by_adjoint, inputs);
   }
 
   // Terms of one output and path share a weight, and stand together.
-  Contraction<T> contraction(const std::vector<ProductTerm> &terms) {
+  Contraction<T> contraction(const std::vector<ProductTerm> &terms, int num_outputs) {
     std::map<std::pair<int, int>, std::vector<const ProductTerm *>> by_output_and_path;
     for (const ProductTerm &term : terms) by_output_and_path[{term.a, term.path}].push_back(&term);
     Term<T> *const out = planned_->memory.template allocate<Term<T>>(terms.size());
@@ -210,7 +229,10 @@ class Planner {
       for (const ProductTerm *term : group) out[num_terms++] = {term->b, term->c, static_cast<T>(term->value)};
       groups[num_groups++] = {key.first, key.second, begin, num_terms};
     }
-    return {num_groups, groups, out};
+    int *const first_group = planned_->memory.template allocate<int>(num_outputs + 1);
+    for (int g = 0; g < num_groups; ++g) ++first_group[groups[g].a + 1];
+    std::partial_sum(first_group, first_group + num_outputs + 1, first_group);
+    return {num_groups, num_outputs, first_group, groups, out};
   }
 
   void two_body() {
@@ -283,7 +305,10 @@ class Planner {
     out.weights = packed;
     for (int column = 0, panel; column < width; column += panel) {
       const int vectors = (width - column) / kernel_.lanes;
-      panel = kernel_.lanes * (vectors >= kernel_.panel_vectors ? kernel_.panel_vectors : vectors >= 2 ? 2 : 1);
+      if (!kernel_.panel_vectors)
+        panel = width;
+      else
+        panel = kernel_.lanes * (vectors >= kernel_.panel_vectors ? kernel_.panel_vectors : vectors >= 2 ? 2 : 1);
       for (const auto &[weights, k] : rows)
         for (int c = column; c < column + panel; ++c)
           *packed++ = k >= 0 && c < weights->columns ? static_cast<T>((*weights)(k, c)) : T(0);
@@ -312,8 +337,8 @@ class Planner {
 }  // namespace
 
 template <class T>
-std::unique_ptr<PlannedModel<T>> make_plan(const FusedModel &model, const Kernel<T> &kernel) {
-  return Planner<T>(model, kernel).make();
+std::unique_ptr<PlannedModel<T>> make_plan(const FusedModel &model, const Kernel<T> &kernel, MemorySource source) {
+  return Planner<T>(model, kernel, source).make();
 }
 
 template <class T>
@@ -350,12 +375,18 @@ Workspace<T> make_workspace(const Plan<T> &plan, const Kernel<T> &kernel, int ed
     for (int step = 0; step <= t; ++step)
       work.adjoint[t][step] = array(plan.tensor[t - step].num_outputs * channels * atoms);
   }
-  for (T *&gradient : work.adjoint_gradient) gradient = array(outputs * channels);
+  work.adjoint_gradient_stride = kernel.team ? outputs * channels : 0;
+  for (T *&gradient : work.adjoint_gradient) gradient = array(outputs * channels * (kernel.team ? atoms : 1));
+  if (kernel.team) {
+    work.center = memory.allocate<int>(e);
+    work.partial_sums = array(e * team_helpers * components);
+    if (!plan.table_intervals) work.basis = array(e * 2 * plan.basis_size);
+  }
   return work;
 }
 
-template std::unique_ptr<PlannedModel<float>> make_plan(const FusedModel &, const Kernel<float> &);
-template std::unique_ptr<PlannedModel<double>> make_plan(const FusedModel &, const Kernel<double> &);
+template std::unique_ptr<PlannedModel<float>> make_plan(const FusedModel &, const Kernel<float> &, MemorySource);
+template std::unique_ptr<PlannedModel<double>> make_plan(const FusedModel &, const Kernel<double> &, MemorySource);
 template Workspace<float> make_workspace(const Plan<float> &, const Kernel<float> &, int, int, Arena &);
 template Workspace<double> make_workspace(const Plan<double> &, const Kernel<double> &, int, int, Arena &);
 

@@ -1,8 +1,7 @@
 // From the merged model to what a kernel runs on: packed weights, columns of the edge rows, tables, workspaces.
 #pragma once
 
-#include <algorithm>
-#include <deque>
+#include <cstring>
 #include <memory>
 #include <new>
 #include <vector>
@@ -14,32 +13,58 @@ namespace allegro_dist {
 
 constexpr int memory_alignment = 64;  // bytes: the widest vector and the cache line
 
+// Where an arena's memory comes from: zeroed blocks, at least as aligned as memory_alignment.
+struct MemorySource {
+  void *(*allocate)(std::size_t bytes);
+  void (*release)(void *);
+};
+inline void *allocate_host(std::size_t bytes) {
+  void *const block = ::operator new(bytes, std::align_val_t(memory_alignment));
+  std::memset(block, 0, bytes);
+  return block;
+}
+inline void release_host(void *block) {
+  ::operator delete(block, std::align_val_t(memory_alignment));
+}
+inline MemorySource host_memory() {
+  return {allocate_host, release_host};
+}
+
 // Zeroed, aligned arrays that live as long as their owner.
 class Arena {
  public:
+  explicit Arena(MemorySource source = host_memory()) : source_(source) {}
+  Arena(const Arena &) = delete;
+  Arena &operator=(const Arena &) = delete;
+  ~Arena() {
+    for (void *block : blocks_) source_.release(block);
+  }
+
   template <class T>
   T *allocate(std::size_t count) {
     const std::size_t bytes = (count * sizeof(T) + memory_alignment - 1) / memory_alignment * memory_alignment;
-    blocks_.emplace_back(static_cast<char *>(::operator new(bytes, std::align_val_t(memory_alignment))));
-    std::fill_n(blocks_.back().get(), bytes, char(0));
-    return reinterpret_cast<T *>(blocks_.back().get());
+    if (bytes == 0) return nullptr;
+    blocks_.push_back(nullptr);
+    blocks_.back() = source_.allocate(bytes);
+    return static_cast<T *>(blocks_.back());
   }
 
  private:
-  struct Free {
-    void operator()(char *p) const { ::operator delete(p, std::align_val_t(memory_alignment)); }
-  };
-  std::deque<std::unique_ptr<char, Free>> blocks_;
+  MemorySource source_;
+  std::vector<void *> blocks_;
 };
 
 template <class T>
 struct PlannedModel {
+  explicit PlannedModel(MemorySource source) : memory(source) {}
+
   Plan<T> plan;
   Arena memory;
 };
 
 template <class T>
-std::unique_ptr<PlannedModel<T>> make_plan(const FusedModel &model, const Kernel<T> &kernel);
+std::unique_ptr<PlannedModel<T>> make_plan(const FusedModel &model, const Kernel<T> &kernel,
+                                           MemorySource source = host_memory());
 
 // Room for chunks of up to `edges` edges and `atoms` centers.
 template <class T>

@@ -65,22 +65,13 @@ void require_supported_format(const std::string &path) {
                              "; install a newer allegro_dist or deploy the model with this one");
 }
 
-torch::Device choose_device(const EngineOptions &options) {
-  const std::string &name = options.device;
+torch::Device torch_device(const EngineOptions &options) {
   const int num_gpus = torch::cuda::is_available() ? static_cast<int>(torch::cuda::device_count()) : 0;
-  if (name == "cpu" || (name == "auto" && num_gpus == 0)) return torch::kCPU;
-  int index = num_gpus ? options.local_rank % num_gpus : 0;
-  if (name.rfind("cuda:", 0) == 0) {
-    std::istringstream number(name.substr(5));
-    if (!(number >> index) || !number.eof() || index < 0)
-      throw std::invalid_argument("device '" + name + "': expected auto, cpu, cuda or cuda:N");
-  } else if (name != "auto" && name != "cuda") {
-    throw std::invalid_argument("device '" + name + "': expected auto, cpu, cuda or cuda:N");
-  }
-  if (index >= num_gpus)
-    throw std::invalid_argument("device '" + name + "' asked for, but this process sees " + std::to_string(num_gpus) +
-                                " CUDA devices");
-  return torch::Device(torch::kCUDA, static_cast<c10::DeviceIndex>(index));
+  const DeviceChoice chosen = choose_device(options, num_gpus);
+  if (chosen.kind == DeviceChoice::emulated)
+    throw std::invalid_argument("device 'emulated' is of the fused evaluator, not of torchscript");
+  if (chosen.kind == DeviceChoice::cpu) return torch::kCPU;
+  return torch::Device(torch::kCUDA, static_cast<c10::DeviceIndex>(chosen.index));
 }
 
 template <typename T>
@@ -196,7 +187,7 @@ class TorchScriptEvaluator final : public Evaluator {
 
 OpenedArchive open_torchscript(const std::string &path, const EngineOptions &options) {
   require_supported_format(path);
-  const torch::Device device = choose_device(options);
+  const torch::Device device = torch_device(options);
   keep_freed_memory();
   at::set_num_threads(options.num_threads);
   torch::jit::Module module = reading(path, [&] { return torch::jit::load(path, device); });

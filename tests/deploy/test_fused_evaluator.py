@@ -83,8 +83,10 @@ def mixed(tmp_path_factory):
     return potential, path
 
 
+# The GPU's code played by the host: every option exact and, where it differs, by tables.
+@pytest.mark.parametrize("device", ("cpu", "emulated"))
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
-def test_fused_matches_the_model_in_float64(options, tmp_path):
+def test_fused_matches_the_model_in_float64(options, device, tmp_path):
     potential = make_potential(2, **options)
     if options.get("bessel_trainable"):
         with torch.no_grad():
@@ -92,7 +94,9 @@ def test_fused_matches_the_model_in_float64(options, tmp_path):
     save_archive(tmp_path / "model.pth", potential)
     block = neighborhoods(potential)
     energy, gradient = reference(potential, *block)
-    got_energy, got_gradient = open_fused(tmp_path / "model.pth").evaluate(*block)
+    engine = open_fused(tmp_path / "model.pth", device=device)
+    assert ("emulated" in engine.evaluator) == (device == "emulated")
+    got_energy, got_gradient = engine.evaluate(*block)
     scale = rms(interaction(potential, energy, block[0]))
     # shifts of hundreds of eV leave 1e-13 of rounding in energies
     assert np.abs(got_energy - energy).max() < 1e-12 * scale + 2e-13 * np.abs(energy).max()
@@ -120,6 +124,31 @@ def test_fused_instruction_sets_agree_with_the_model(instruction_set, dtype, int
     assert rms(got_energy - energy) < tolerance * rms(interaction(potential, energy, block[0])) + 1e-12
 
 
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+def test_fused_gpu_code_with_tables_equals_the_cpu_kernel(options, tmp_path):
+    potential = make_potential(2, **options)
+    save_archive(tmp_path / "model.pth", potential)
+    block = neighborhoods(potential)
+    energy, gradient = open_fused(tmp_path / "model.pth", table_intervals=32).evaluate(*block)
+    emulated = open_fused(tmp_path / "model.pth", table_intervals=32, device="emulated")
+    assert emulated.evaluator == "fused emulated, 32 intervals"
+    got_energy, got_gradient = emulated.evaluate(*block)
+    assert np.abs(got_energy - energy).max() < 2e-13 * np.abs(energy).max()
+    assert np.abs(got_gradient - gradient).max() < 2e-11 * rms(gradient)
+    assert rms(got_gradient - gradient) < 1e-12 * rms(gradient)
+
+
+@pytest.mark.parametrize("intervals", (0, 256))
+def test_fused_gpu_code_in_float32(intervals, mixed):
+    potential, path = mixed
+    block = neighborhoods(potential)
+    energy, gradient = reference(potential, *block)
+    engine = open_fused(path, device="emulated", dtype="float32", table_intervals=intervals)
+    got_energy, got_gradient = engine.evaluate(*block)
+    assert rms(got_gradient - gradient) < 5e-6 * rms(gradient)
+    assert rms(got_energy - energy) < 5e-6 * rms(interaction(potential, energy, block[0]))
+
+
 @pytest.mark.parametrize("num_threads", (2, 3))
 def test_fused_results_do_not_depend_on_threads_or_blocks(num_threads, mixed):
     potential, path = mixed
@@ -142,13 +171,14 @@ def test_fused_edges_beyond_the_cutoff_add_nothing(mixed):
         assert energy[0] == lone[0] and not gradient.any()
 
 
-def test_fused_center_with_more_edges_than_a_chunk(mixed):
+@pytest.mark.parametrize("device", ("cpu", "emulated"))
+def test_fused_center_with_more_edges_than_a_chunk(device, mixed):
     potential, path = mixed
     rng = np.random.default_rng(5)
     vectors = rng.uniform(-2.0, 2.0, (900, 3))
     block = (np.array([1]), np.array([0, 900]), vectors, rng.integers(3, size=900))
     energy, gradient = reference(potential, *block)
-    got_energy, got_gradient = open_fused(path).evaluate(*block)
+    got_energy, got_gradient = open_fused(path, device=device).evaluate(*block)
     assert got_energy == pytest.approx(energy, rel=1e-12)
     assert np.abs(got_gradient - gradient).max() < 1e-11 * np.abs(gradient).max()
 

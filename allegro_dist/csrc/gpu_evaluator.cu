@@ -1,0 +1,2 @@
+// For nvcc: see gpu_evaluator.cpp.
+#include "gpu_evaluator.cpp"
