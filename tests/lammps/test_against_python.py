@@ -55,10 +55,12 @@ STRUCTURES = {
 }
 
 
+@pytest.mark.parametrize("device", ("cpu", "emulated"))  # emulated: the GPU's code, played by the host
 @pytest.mark.parametrize("name", STRUCTURES)
-def test_float64_equals_python(name, potentials, archives, tmp_path):
+def test_float64_equals_python(name, device, potentials, archives, tmp_path):
     atoms = STRUCTURES[name]()
-    found = run_lammps(tmp_path, atoms, TYPE_NAMES, pair_allegro(archives["float64"], TYPE_NAMES))
+    pair = pair_allegro(archives["float64"], TYPE_NAMES, options=f"device {device}")
+    found = run_lammps(tmp_path, atoms, TYPE_NAMES, pair)
     expected = evaluate(potentials["float64"], atoms)
     assert found.energy == pytest.approx(expected.energies.sum(), abs=1e-9 * len(atoms))
     np.testing.assert_allclose(found.energies, expected.energies, rtol=0, atol=1e-9)
