@@ -60,27 +60,24 @@ def evaluate(args: argparse.Namespace) -> int:
 
 
 def deploy(args: argparse.Namespace) -> int:
-    from dataclasses import replace
-
     from allegro_dist.deploy.archive import load_archive, save_archive
     from allegro_dist.deploy.tables import choose_tables
-    from allegro_dist.potential import build_potential
+    from allegro_dist.engine import Engine, is_built
+    from allegro_dist.potential import in_dtype
     from allegro_dist.training.checkpoint import load_run
 
     potential = load_run(args.run, args.weights)
-    used = potential.parameters_used
-    if args.dtype and args.dtype != used.config.dtype:
-        weights = potential.state_dict()
-        config = replace(used.config, dtype=args.dtype)
-        potential = build_potential(config, **{k: v for k, v in used._asdict().items() if k != "config"})
-        potential.load_state_dict(weights)  # copies into the new dtype
+    if args.dtype:
+        potential = in_dtype(potential, args.dtype)
     output = Path(args.output)
     results = Path(args.run) / "results.json"
     dtype = potential.parameters_used.config.dtype
     tolerance = TABLE_TOLERANCE[dtype] if args.tolerance is None else args.tolerance
     tables = choose_tables(potential, _probes(args.run, potential) if tolerance else [], tolerance)
     card = save_archive(output, potential, json.loads(results.read_text()) if results.exists() else {}, tables)
-    load_archive(output)  # its self-check, here at least
+    load_archive(output)  # its self-checks, here at least: in Python, and as LAMMPS will run it
+    if is_built():
+        Engine(output)
     print(
         f"{output}: {card['family']}, {' '.join(card['type_names'])}, r_max {card['r_max']} A, {card['dtype']}, "
         f"{card['num_parameters']} weights, {output.stat().st_size / 1e6:.2f} MB; "

@@ -8,7 +8,8 @@ out.  Everything else is linear in g_ij:
 
 import difflib
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Literal, NamedTuple
 
 import torch
 from ase.data import atomic_numbers
@@ -201,3 +202,21 @@ def build_potential(
         config, tuple(type_names), tuple(avg_num_neighbors), tuple(per_type_scale), tuple(per_type_shift)
     )
     return potential
+
+
+def in_dtype(potential: Potential, dtype: Literal["float32", "float64"]) -> Potential:
+    """The same weights in another precision.
+
+    Constants (normalizations, Clebsch-Gordan coefficients, inverse cutoffs) are computed anew: those of a float32
+    model, widened, would leave float32's rounding in a float64 one.
+    """
+    used = potential.parameters_used
+    if dtype == used.config.dtype:
+        return potential
+    config = replace(used.config, dtype=dtype)
+    other = build_potential(config, **{k: v for k, v in used._asdict().items() if k != "config"})
+    weights = dict(potential.named_parameters())
+    with torch.no_grad():
+        for name, weight in other.named_parameters():
+            weight.copy_(weights[name])
+    return other

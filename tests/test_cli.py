@@ -46,6 +46,7 @@ def test_train_evaluate_deploy_inspect(run, capsys):
 
 
 def test_deploy_in_float64_gives_the_same_model_more_precisely(run):
+    # the command checks the archive in the engine, whose constants are float64's own, to 1e-11
     assert main(["deploy", str(run / "run"), "-o", str(run / "m64.pth"), "--dtype", "float64"]) == 0
     assert main(["evaluate", str(run / "m64.pth"), str(run / "train.xyz"), "--json", str(run / "c.json")]) == 0
     errors = json.loads((run / "c.json").read_text())
