@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole chain: sets up, trains on the embedded silicon set, evaluates, deploys, runs LAMMPS on two MPI ranks, and
 # writes demo-run/report.html. Interrupted, it goes on where it stopped when it is started again.
-#   scripts/demo.sh          about ten minutes on two cores, set-up included
+#   scripts/demo.sh          about eleven minutes on two cores, set-up included
 #   scripts/demo.sh --full   trains longer, simulates longer: about an hour and in both precisions
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
