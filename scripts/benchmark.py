@@ -157,10 +157,15 @@ def peak_memory(folder: Path, text: str) -> float:
     (folder / "in.memory").write_text(text)
     command = [str(Path(sys.prefix) / "bin" / "allegro-dist"), "lmp", "-in", "in.memory", "-log", "none"]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
+    # Not ru_maxrss, which starts from what this process holds. The mark only grows: the last one seen counts.
+    status, peak = Path(f"/proc/{process.pid}/status"), 0
+    while process.poll() is None:
+        if found := re.search(r"VmHWM:\s*(\d+) kB", status.read_text()):
+            peak = int(found[1])
+        time.sleep(0.002)
+    if process.returncode:
         raise SystemExit("a run for the memory failed:\n" + text)
-    return 1024.0 * usage.ru_maxrss
+    return 1024.0 * peak
 
 
 def peer_environment() -> str:

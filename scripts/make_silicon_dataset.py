@@ -284,7 +284,8 @@ def collect(work: Path) -> None:
         if group == "isolated":
             isolated.append(atoms)
         else:
-            held_out = int(index) % TEST_EVERY == 3 and int(index) < ADDED_FOR_TRAINING.get(group, int(index) + 1)
+            added = int(index) >= ADDED_FOR_TRAINING.get(group, sys.maxsize)
+            held_out = int(index) % TEST_EVERY == 3 and not added
             (test if held_out else train).append(atoms)
     DATA.mkdir(parents=True, exist_ok=True)
     for part, frames in (("train", train), ("test", test), ("isolated_atom", isolated)):

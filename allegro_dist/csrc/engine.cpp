@@ -41,21 +41,21 @@ SelfCheck run_self_check(const std::string &path, const ArchiveInfo &info, Evalu
   throw std::runtime_error(message.str());
 }
 
-OpenedArchive open_as_torchscript(const std::string &path, const EngineOptions &options) {
-  OpenedArchive opened = open_torchscript(path, options);
+OpenedArchive as_torchscript(OpenedArchive opened, const EngineOptions &options) {
   if (options.dtype != "auto" && options.dtype != opened.info.dtype)
     throw std::invalid_argument("dtype '" + options.dtype +
                                 "' asked for, but evaluator torchscript runs in the archive's, " + opened.info.dtype);
   return opened;
 }
 
-DeviceChoice fused_device(const EngineOptions &options) {
 #ifdef ALLEGRO_CUDA
-  return choose_device(options, cuda_device_count());
+constexpr bool has_cuda_kernels = true;
 #else
-  return choose_device(options, 0);
-#endif
+constexpr bool has_cuda_kernels = false;
+int cuda_device_count() {
+  return 0;
 }
+#endif
 
 std::unique_ptr<Evaluator> make_evaluator(FusedModel model, const std::string &dtype, const DeviceChoice &device,
                                           const EngineOptions &options) {
@@ -73,15 +73,17 @@ OpenedArchive open_archive(const std::string &path, const EngineOptions &options
     throw std::invalid_argument("evaluator '" + wanted + "': expected auto, fused or torchscript");
   if (options.dtype != "auto" && options.dtype != "float32" && options.dtype != "float64")
     throw std::invalid_argument("dtype '" + options.dtype + "': expected auto, float32 or float64");
-  if (wanted == "torchscript") return open_as_torchscript(path, options);
+  if (wanted == "torchscript") return as_torchscript(open_torchscript(path, options), options);
+  // The witness of the fused evaluator runs on the CPU. An engine without kernels for GPUs runs TorchScript there.
   EngineOptions witness = options;
-  witness.device = "cpu";
+  if (has_cuda_kernels || wanted == "fused" || options.device == "emulated") witness.device = "cpu";
   OpenedArchive opened = open_torchscript(path, witness);
   ArchiveInfo &info = opened.info;
-  if (!info.fused && wanted == "auto") return open_as_torchscript(path, options);
+  if (wanted == "auto" && opened.evaluator->device() != "cpu") return as_torchscript(std::move(opened), options);
+  if (!info.fused && wanted == "auto") return as_torchscript(open_torchscript(path, options), options);
   if (!info.fused)
     throw std::invalid_argument("evaluator fused asked for, but archive '" + path + "' holds no program for it");
-  const DeviceChoice device = fused_device(options);
+  const DeviceChoice device = choose_device(options, cuda_device_count());
   run_self_check(path, info, *opened.evaluator);  // the witness; damaged weights are found whoever reads them
   const bool narrowed = options.dtype == "float32" && info.dtype == "float64";
   if (options.dtype != "auto") info.dtype = options.dtype;

@@ -76,7 +76,7 @@ class FusedEvaluator final : public Evaluator {
     first[0] = 0;
 #pragma omp parallel for num_threads(num_workers) schedule(static, 1) if (num_workers > 1)
     for (int w = 0; w < num_workers; ++w) run(workers_[w], block, first[w], first[w + 1], atomic_energy, edge_gradient);
-    if (!model_.charges.empty()) add_zbl(block, atomic_energy, edge_gradient);
+    if (!model_.charges.empty()) add_repulsion(block, atomic_energy, edge_gradient);
   }
 
  private:
@@ -97,8 +97,7 @@ class FusedEvaluator final : public Evaluator {
   void run(Worker &worker, const EdgeBlock &block, int begin, int end, double *atomic_energy, double *edge_gradient) {
     const int *const offsets = block.edge_offsets;
     for (int a = begin, next; a < end; a = next) {
-      next = a + 1;
-      while (next < end && next - a < chunk_atoms && offsets[next + 1] - offsets[a] <= chunk_edges) ++next;
+      next = end_of_chunk(offsets, a, end, chunk_edges, chunk_atoms);
       worker.grow(*planned_, kernel_, offsets[next] - offsets[a], next - a);
       Chunk chunk;
       chunk.num_atoms = next - a;
@@ -113,17 +112,13 @@ class FusedEvaluator final : public Evaluator {
     }
   }
 
-  void add_zbl(const EdgeBlock &block, double *atomic_energy, double *edge_gradient) const {
-    for (int i = 0; i < block.num_centers; ++i)
-      for (int e = block.edge_offsets[i]; e < block.edge_offsets[i + 1]; ++e) {
-        const double *const v = block.edge_vectors + 3L * e;
-        const double r = std::sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
-        const int type_i = block.center_types[i], type_j = block.neighbor_types[e];
-        const Jet pair = zbl_half(r, model_.charges[type_i], model_.charges[type_j],
-                                  1.0 / model_.cutoffs[type_i * model_.num_types + type_j], model_.zbl_envelope_power);
-        atomic_energy[i] += pair.value;
-        for (int k = 0; k < 3; ++k) edge_gradient[3L * e + k] += pair.first * v[k] / r;
-      }
+  void add_repulsion(const EdgeBlock &block, double *atomic_energy, double *edge_gradient) const {
+    for (int i = 0; i < block.num_centers; ++i) {
+      const int begin = block.edge_offsets[i];
+      add_zbl(block.center_types[i], model_.num_types, model_.charges.data(), planned_->plan.inverse_cutoffs,
+              model_.zbl_envelope_power, block.edge_offsets[i + 1] - begin, block.edge_vectors + 3L * begin,
+              block.neighbor_types + begin, atomic_energy[i], edge_gradient + 3L * begin);
+    }
   }
 
   FusedModel model_;

@@ -1,18 +1,11 @@
 // Energies and edge gradients of a chunk of centers: the whole Allegro model, forward and backward, in cache.
-// Compiled once per instruction set (ALLEGRO_ISA names the namespace). The phases, for tensor layers t and dense layers
-// k:
-//
-//   forward    geometry, Y_lm;  table rows (or basis and two-body layers);  per tensor layer: environment ->
-//   contraction ->
-//              projection -> dense layers of its latent;  readout
-//   backward   dense layers from the last: dE/da_k;  at a layer that read s_t: projection and contraction backward;
-//              then what the environments ask of h;  at last dE/dY and dE/dr, and from them dE/d(edge vector)
-//
+// Compiled once per instruction set (ALLEGRO_ISA names the namespace). phases.hpp has the order of the phases, and
 // docs/architecture.md has the formulas.
 #include "fused_kernel.hpp"
 
 #include "harmonics.hpp"
 #include "hermite.hpp"
+#include "phases.hpp"
 #include "radial.hpp"
 #include "simd.hpp"
 
@@ -90,33 +83,11 @@ class Evaluation {
         capacity_(work.edge_capacity),
         channels_(plan.num_channels) {}
 
-  void run() {
-    geometry();
-    harmonics();
-    if (p_.table_intervals > 0)
-      read_table();
-    else
-      two_body_forward();
-    for (int k = p_.num_two_body; k < p_.num_dense; ++k) {
-      if (p_.dense[k].projection >= 0) tensor_forward(p_.dense[k].projection);
-      dense_forward(k);
-    }
-    energies();
-    for (int t = 0; t < p_.num_layers; ++t) clear_environment_gradient(t);
-    for (int k = p_.num_dense - 1; k >= p_.num_two_body; --k) {
-      dense_backward(k);
-      if (p_.dense[k].projection >= 0) tensor_backward(p_.dense[k]);
-    }
-    if (p_.table_intervals > 0) {
-      edge_gradients<true>();
-    } else {
-      edge_gradients<false>();
-      two_body_backward();
-    }
-    write_gradients();
-  }
+  void run() { Phases::run(*this, p_); }
 
  private:
+  friend Phases;
+
   // Row of component lm of an atom in arrays ordered [l][atom][m].
   ALLEGRO_INLINE int row(int atom, int lm) const {
     const int l = order_of(lm);
@@ -151,15 +122,13 @@ class Evaluation {
       }
     const int padded = (num_edges_ + n - 1) / n * n;
     for (int e = num_edges_; e < padded; ++e) nx[e] = ny[e] = nz[e] = 0;
+    harmonics();
   }
 
-  static constexpr double norm_square(int l, int m) {
-    double value = 2 * l + 1;
-    for (int k = l - m + 1; k <= l + m; ++k) value /= k;
-    return m ? 2 * value : value;
-  }
   struct Norm {  // of the spherical harmonics; folds to a constant
-    ALLEGRO_INLINE T operator()(int l, int m) const { return static_cast<T>(__builtin_sqrt(norm_square(l, m))); }
+    ALLEGRO_INLINE T operator()(int l, int m) const {
+      return static_cast<T>(__builtin_sqrt(harmonic_norm_square(l, m)));
+    }
   };
   using Directions = Harmonics<T, V, L>;
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "harmonics.hpp"
 #include "two_body_table.hpp"
 
 namespace allegro_dist {
@@ -81,11 +82,8 @@ class Planner {
     plan_.energy_factor = kept<double>(factor);
     plan_.norm = kept<T>(model_.norm);
     for (int l = 0; l < orders(); ++l)
-      for (int m = 0; m <= l; ++m) {
-        double square = (m ? 2.0 : 1.0) * (2 * l + 1);
-        for (int k = l - m + 1; k <= l + m; ++k) square /= k;
-        plan_.harmonic_norms[l * l + l + m] = static_cast<T>(std::sqrt(square));
-      }
+      for (int m = 0; m <= l; ++m)
+        plan_.harmonic_norms[l * l + l + m] = static_cast<T>(std::sqrt(harmonic_norm_square(l, m)));
   }
 
   // Places of everything in the edge rows; see fused_kernel.hpp.
@@ -205,12 +203,12 @@ class Planner {
     const int inputs = t + 1 < num_layers() ? model_.products[t + 1].num_outputs : 0;
     tensor.start = contraction(product.start, product.num_outputs);
     tensor.proceed = contraction(product.proceed, product.num_outputs);
-    std::vector<ProductTerm> by_environment = product.start;
-    for (ProductTerm &term : by_environment) std::swap(term.a, term.b);
-    tensor.start_by_environment = contraction(by_environment, components);
-    by_environment = product.proceed;
-    for (ProductTerm &term : by_environment) std::swap(term.a, term.b);
-    tensor.proceed_by_environment = contraction(by_environment, components);
+    const auto by_environment = [&](std::vector<ProductTerm> terms) {
+      for (ProductTerm &term : terms) std::swap(term.a, term.b);
+      return contraction(terms, components);
+    };
+    tensor.start_by_environment = by_environment(product.start);
+    tensor.proceed_by_environment = by_environment(product.proceed);
     if (inputs == 0) return;  // the last layer's product only starts
     std::vector<ProductTerm> by_adjoint = product.proceed;
     for (ProductTerm &term : by_adjoint) term = {term.c, term.a, term.b, term.path, term.value};

@@ -66,6 +66,13 @@ template <class T>
 std::unique_ptr<PlannedModel<T>> make_plan(const FusedModel &model, const Kernel<T> &kernel,
                                            MemorySource source = host_memory());
 
+// The end of the chunk that starts at center `begin`: as many centers as the bounds allow, and one at least.
+inline int end_of_chunk(const int *offsets, int begin, int end, int max_edges, int max_atoms) {
+  int next = begin + 1;
+  while (next < end && next - begin < max_atoms && offsets[next + 1] - offsets[begin] <= max_edges) ++next;
+  return next;
+}
+
 // Room for chunks of up to `edges` edges and `atoms` centers.
 template <class T>
 Workspace<T> make_workspace(const Plan<T> &plan, const Kernel<T> &kernel, int edges, int atoms, Arena &memory);

@@ -63,16 +63,10 @@ struct AddPairTerms {
     team.each(count, [&](int k) {
       const int i = first + k, type_i = in.types[i];
       in.energy[i] += in.shift[type_i];
-      if (!in.charges) return;
-      for (int e = in.offsets[i]; e < in.offsets[i + 1]; ++e) {
-        const double *const v = in.vectors + 3L * e;
-        const double r = sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
-        const int type_j = in.neighbor_types[e];
-        const Jet pair = zbl_half(r, in.charges[type_i], in.charges[type_j],
-                                  in.inverse_cutoffs[type_i * in.num_types + type_j], in.zbl_power);
-        in.energy[i] += pair.value;
-        for (int d = 0; d < 3; ++d) in.gradient[3L * e + d] += pair.first * v[d] / r;
-      }
+      const int begin = in.offsets[i];
+      if (in.charges)
+        add_zbl(type_i, in.num_types, in.charges, in.inverse_cutoffs, in.zbl_power, in.offsets[i + 1] - begin,
+                in.vectors + 3L * begin, in.neighbor_types + begin, in.energy[i], in.gradient + 3L * begin);
     });
   }
 };
@@ -216,9 +210,7 @@ class GpuEvaluator final : public Evaluator {
     first_.assign(1, 0);
     int most_edges = chunk_edges;
     for (int a = 0, next; a < block.num_centers; a = next) {
-      next = a + 1;
-      while (next < block.num_centers && next - a < chunk_atoms && offsets[next + 1] - offsets[a] <= chunk_edges)
-        ++next;
+      next = end_of_chunk(offsets, a, block.num_centers, chunk_edges, chunk_atoms);
       most_edges = std::max(most_edges, offsets[next] - offsets[a]);
       first_.push_back(next);
     }

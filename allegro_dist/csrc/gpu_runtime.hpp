@@ -5,10 +5,8 @@
 #pragma once
 
 #include <cstring>
-#include <new>
 #include <stdexcept>
 #include <string>
-#include <vector>
 
 #include "fused_planner.hpp"
 #include "portable.hpp"
@@ -123,9 +121,6 @@ void launch(const Stream &stream, int blocks, const Work &work) {
 
 constexpr const char *kind = "emulated";
 
-inline int device_count() {
-  return 1;
-}
 inline void use_device(int) {}
 inline MemorySource device_memory() {
   return host_memory();

@@ -7,6 +7,13 @@
 namespace allegro_dist {
 namespace {
 
+// N^2 of Y_lm, m >= 0, in "component" norm; folds where l and m are known.
+constexpr double harmonic_norm_square(int l, int m) {
+  double value = 2 * l + 1;
+  for (int k = l - m + 1; k <= l + m; ++k) value /= k;
+  return m ? 2 * value : value;
+}
+
 // e3nn's order and "component" norm, polar axis y. With A_m + i B_m = (z + i x)^m and Q_l^m the m-th derivative of the
 // Legendre polynomial P_l(y):  Y_{l,m} = N A_m Q_l^m,  Y_{l,-m} = N B_m Q_l^m. `norm(l, m)` gives N as a T.
 template <class T, class V, int L>

@@ -9,6 +9,7 @@
 #include "fused_kernel.hpp"
 #include "harmonics.hpp"
 #include "hermite.hpp"
+#include "phases.hpp"
 #include "radial.hpp"
 
 namespace allegro_dist {
@@ -90,36 +91,11 @@ class TeamEvaluation {
         capacity_(work.edge_capacity),
         channels_(plan.num_channels) {}
 
-  ALLEGRO_DEVICE void run() {
-    const bool tables = p_.table_intervals > 0;
-    geometry();
-    if (tables)
-      read_table();
-    else
-      two_body_forward();
-    for (int k = p_.num_two_body; k < p_.num_dense; ++k) {
-      if (p_.dense[k].projection >= 0) {
-        environment_forward(p_.dense[k].projection);
-        contraction_forward(p_.dense[k].projection);
-        project(p_.dense[k].projection);
-      }
-      dense_forward(k);
-    }
-    energies();
-    for (int k = p_.num_dense - 1; k >= p_.num_two_body; --k) {
-      dense_backward(k);
-      if (p_.dense[k].projection >= 0) tensor_backward(p_.dense[k]);
-    }
-    if (tables) {
-      edge_gradients<true>();
-    } else {
-      edge_gradients<false>();
-      two_body_backward();
-    }
-    write_gradients();
-  }
+  ALLEGRO_DEVICE void run() { Phases::run(*this, p_); }
 
  private:
+  friend Phases;
+
   ALLEGRO_DEVICE T *values(int e) const { return w_.values + static_cast<long>(e) * p_.values_stride; }
   ALLEGRO_DEVICE T *gradients(int e) const { return w_.gradients + static_cast<long>(e) * p_.gradients_stride; }
   ALLEGRO_DEVICE T *slopes(int e) const { return w_.slopes + static_cast<long>(e) * p_.slopes_stride; }
@@ -342,6 +318,12 @@ class TeamEvaluation {
 
   // --- the tensor track ---------------------------------------------------------------------------------------------
 
+  ALLEGRO_DEVICE void tensor_forward(int t) const {
+    environment_forward(t);
+    contraction_forward(t);
+    project(t);
+  }
+
   ALLEGRO_DEVICE void environment_forward(int t) const {
     const TensorPlan<T> &layer = p_.tensor[t];
     const bool direct = layer.source < 0;  // from column e1 of the rows, which holds the orders one after another
@@ -421,15 +403,15 @@ class TeamEvaluation {
     });
   }
 
-  // From dE/ds_t to dE/dq_t to the dE/dG's; dE/dG_t is then complete, and goes back through its mixing. Called from the
-  // last tensor layer to the first: the first call finds no dE/dG yet.
+  ALLEGRO_DEVICE void clear_environment_gradient(int t) const {
+    T *const g = w_.environment_gradient[t];
+    each_quad(D * c_.num_atoms, channels_, [&](int r, int u) { store_quad(g + r * channels_ + u, zero_quad<T>()); });
+  }
+
+  // From dE/ds_t to dE/dq_t to the dE/dG's; dE/dG_t is then complete, and goes back through its mixing.
   ALLEGRO_DEVICE void tensor_backward(const DensePlan<T> &reader) const {
     const int t = reader.projection;
     const TensorPlan<T> &layer = p_.tensor[t];
-    if (t == p_.num_layers - 1)
-      for (int s = 0; s < p_.num_layers; ++s)
-        each_quad(D * c_.num_atoms, channels_,
-                  [&](int r, int u) { store_quad(w_.environment_gradient[s] + r * channels_ + u, zero_quad<T>()); });
     multiply(
         reader.to_projection, w_.gradients, p_.gradients_stride, [](int, int) { return zero_quad<T>(); },
         [&](int e, int c, const Q &g) { store_quad(gradients(e) + layer.projection_gradient_column + c, g); });

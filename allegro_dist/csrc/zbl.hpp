@@ -21,5 +21,19 @@ ALLEGRO_SHARED Jet zbl_half(double r, double charge_i, double charge_j, double i
   return Jet{0.5 * coulomb * charge_i * charge_j} * Jet{1.0 / r, -1.0 / (r * r)} * screening * cutoff;
 }
 
+// Adds the repulsion of one center to its energy and to the gradients of its edges; charges and cutoffs by model type.
+ALLEGRO_SHARED void add_zbl(int center_type, int num_types, const double *charges, const double *inverse_cutoffs,
+                            int power, int num_edges, const double *vectors, const int *neighbor_types, double &energy,
+                            double *gradient) {
+  for (int e = 0; e < num_edges; ++e) {
+    const double *const v = vectors + 3L * e;
+    const double r = sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
+    const Jet pair = zbl_half(r, charges[center_type], charges[neighbor_types[e]],
+                              inverse_cutoffs[center_type * num_types + neighbor_types[e]], power);
+    energy += pair.value;
+    for (int k = 0; k < 3; ++k) gradient[3L * e + k] += pair.first * v[k] / r;
+  }
+}
+
 }  // namespace
 }  // namespace allegro_dist
