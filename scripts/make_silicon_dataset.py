@@ -35,7 +35,7 @@ PSEUDOPOTENTIAL = "Si.pbe-rrkj.UPF"
 DATA = Path(__file__).resolve().parents[1] / "examples" / "silicon" / "data"
 TEST_EVERY = 8  # every 8th frame of a group is held out
 # Frames from these numbers on were added after the split was fixed: they only train, so that errors stay comparable.
-ADDED_FOR_TRAINING = {"liquid": 40, "amorphous": 24}
+ADDED_FOR_TRAINING = {"liquid": 40, "amorphous": 24, "random": 32}
 # Energy of the perfect crystal (A0) by k-points, eV/atom, in the cell where they are used. Differences to the first
 # are taken off the frames' energies, so that all grids have one zero of energy.
 PERFECT_CRYSTAL = {"4x4x4": -107.0875380, "3x3x4": -107.0926410, "4x4x5": -107.0894364}
@@ -152,7 +152,7 @@ def frame_list() -> dict[str, Callable[[], Atoms]]:
                 n,
                 lambda rng, seed, t=temperature: thermal(strained(cubic8(), random_strain(rng, 0.02)), t, seed, 2.0),
             )
-    for n in range(32):
+    for n in range(56):
 
         def displaced(rng: np.random.Generator, seed: int) -> Atoms:
             atoms = strained(cubic8(), random_strain(rng, 0.08))
@@ -177,14 +177,14 @@ def frame_list() -> dict[str, Callable[[], Atoms]]:
             return thermal(atoms, (300, 800, 1300)[seed % 3], seed, 2.0)
 
         add("vacancy", n, vacancy)
-    for n in range(64):  # density from that of the crystal to 10 % more (liquid silicon is denser)
+    for n in range(112):  # density from that of the crystal to 10 % more (liquid silicon is denser)
 
         def liquid(rng: np.random.Generator, seed: int) -> Atoms:
             atoms = strained(tetragonal16(), -rng.uniform(-0.005, 0.035) * np.eye(3) + random_strain(rng, 0.02))
             return thermal(atoms, rng.uniform(1700, 3000), seed, 3.0, melt=6000.0)
 
         add("liquid", n, liquid)
-    for n in range(48):
+    for n in range(88):
 
         def amorphous(rng: np.random.Generator, seed: int) -> Atoms:
             atoms = strained(tetragonal16(), random_strain(rng, 0.02))
