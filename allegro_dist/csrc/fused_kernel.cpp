@@ -537,68 +537,112 @@ class Evaluation {
   // dE/dY of every edge; with tables also dE/dr, without them dE/dw.
   template <bool Tables>
   __attribute__((noinline)) void edge_gradients() {
-    for (int a = 0; a < c_.num_atoms; ++a)
-      for (int e = first_edge(a); e < first_edge(a + 1); ++e) {
-        V y_gradient[D], r_gradient = V{};
-        ALLEGRO_UNROLL for (int i = 0; i < D; ++i) y_gradient[i] = V{};
-        T *const value = values(e), *const gradient = gradients(e);
-        const T *const slope = Tables ? slopes(e) : nullptr;
-        for (int u = 0; u < channels_; u += n)
-          from_projections<Tables>(a, e, u, value, gradient, slope, y_gradient, r_gradient);
-        for (int t = 0; t < p_.num_layers; ++t) {
-          if (p_.tensor[t].source < 0) continue;
-          const DensePlan<T> &source = p_.dense[p_.tensor[t].source];
-          const T *const sums = w_.mixed_gradient[t], *const h = value + source.column;
-          for (int c = 0; c < source.width; c += n) {
-            const V feature = load(h + c);
-            ALLEGRO_UNROLL for (int i = 0; i < D; ++i) y_gradient[i] +=
-                feature * load(sums + static_cast<long>(row(a, i)) * source.width + c);
-          }
-        }
-        if constexpr (Tables) {
-          V second = V{};
-          int c = 0;
-          for (; c + 2 * n <= p_.pre_activations_width; c += 2 * n) {
-            r_gradient += load(gradient + c) * load(slope + c);
-            second += load(gradient + c + n) * load(slope + c + n);
-          }
-          for (; c < p_.pre_activations_width; c += n) r_gradient += load(gradient + c) * load(slope + c);
-          r_gradient += second;
-        }
-        y_gradient[0] = r_gradient;  // Y_00 is constant: its place is free
-        write_sums(e, y_gradient);
-      }
+    constexpr int at_once = vector_bytes == 64 && L <= 2 ? 2 : 1;  // as many edges as registers hold the sums of
+    for (int a = 0; a < c_.num_atoms; ++a) {
+      const int end = first_edge(a + 1);
+      int e = first_edge(a);
+      for (; e + at_once <= end; e += at_once) gradients_of_edges<Tables, at_once>(a, e);
+      for (; e < end; ++e) gradients_of_edges<Tables, 1>(a, e);
+    }
   }
 
-  template <bool Tables>
-  ALLEGRO_INLINE void from_projections(int a, int e, int u, const T *value, T *gradient, const T *slope, V *y_gradient,
-                                       V &r_gradient) {
-    V s_gradient[max_tensor_layers];
-    for (int t = 0; t < p_.num_layers; ++t) {
-      s_gradient[t] = load(gradient + p_.tensor[t].projection_gradient_column + u);
-      if constexpr (Tables) r_gradient += s_gradient[t] * load(value + p_.tensor[t].projection_slope_column + u);
+  // The same for edges e .. e + Edges - 1 of an atom, which share what is read of the atom.
+  template <bool Tables, int Edges>
+  ALLEGRO_INLINE void gradients_of_edges(int a, int e) {
+    V y_gradient[Edges][D], r_gradient[Edges];
+    ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) {
+      r_gradient[k] = V{};
+      ALLEGRO_UNROLL for (int i = 0; i < D; ++i) y_gradient[k][i] = V{};
     }
-    ALLEGRO_UNROLL for (int l = 0; l <= L; ++l) {
-      const V weight = load(value + p_.weights_column + l * channels_ + u);
-      V w_gradient = V{}, e1_gradient = V{};
-      ALLEGRO_UNROLL for (int i = l * l; i < (l + 1) * (l + 1); ++i) {
-        V from_q = V{};
-        for (int t = 0; t < p_.num_layers; ++t) from_q += s_gradient[t] * load(adjoint(t, t, a) + i * channels_ + u);
-        y_gradient[i] += weight * from_q;
-        const V y = broadcast(w_.harmonics[i * capacity_ + e]);
-        if constexpr (Tables) {
-          const V g = load(w_.environment_gradient[0] + row(a, i) * channels_ + u);
-          e1_gradient += g * y;
-          y_gradient[i] += load(value + p_.e1_column + l * channels_ + u) * g;
-        } else {
-          w_gradient += from_q * y;
+    for (int u = 0; u < channels_; u += n) {
+      from_projections<Tables, Edges>(a, e, u, y_gradient, r_gradient);
+      if constexpr (Tables) from_first_environment<Edges>(a, e, u, y_gradient, r_gradient);
+    }
+    for (int t = 0; t < p_.num_layers; ++t) {
+      if (p_.tensor[t].source < 0) continue;
+      const DensePlan<T> &source = p_.dense[p_.tensor[t].source];
+      for (int c = 0; c < source.width; c += n) {
+        V feature[Edges];
+        ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) feature[k] = load(values(e + k) + source.column + c);
+        ALLEGRO_UNROLL for (int i = 0; i < D; ++i) {
+          const V asked = load(w_.mixed_gradient[t] + static_cast<long>(row(a, i)) * source.width + c);
+          ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) y_gradient[k][i] += feature[k] * asked;
         }
       }
-      if constexpr (Tables)
-        r_gradient += e1_gradient * load(slope + p_.e1_column + l * channels_ + u);
-      else
-        store(gradient + p_.weights_gradient_column + l * channels_ + u, w_gradient);
     }
+    ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) {
+      if constexpr (Tables) r_gradient[k] += from_pre_activations(e + k);
+      y_gradient[k][0] = r_gradient[k];  // Y_00 is constant: its place is free
+      write_sums(e + k, y_gradient[k]);
+    }
+  }
+
+  // Through s_t[u] = sum_l w[l, u] sum_m q_t[lm, u] Y_lm.
+  template <bool Tables, int Edges>
+  ALLEGRO_INLINE void from_projections(int a, int e, int u, V (*y_gradient)[D], V *r_gradient) {
+    V w_gradient[Edges][L + 1];
+    ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) ALLEGRO_UNROLL for (int l = 0; l <= L; ++l) w_gradient[k][l] = V{};
+    for (int t = 0; t < p_.num_layers; ++t) {
+      const T *const q = adjoint(t, t, a) + u;
+      V s_gradient[Edges];
+      ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) {
+        s_gradient[k] = load(gradients(e + k) + p_.tensor[t].projection_gradient_column + u);
+        if constexpr (Tables)
+          r_gradient[k] += s_gradient[k] * load(values(e + k) + p_.tensor[t].projection_slope_column + u);
+      }
+      ALLEGRO_UNROLL for (int l = 0; l <= L; ++l) {
+        V weighted[Edges], inner[Edges];
+        ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) {
+          weighted[k] = s_gradient[k] * load(values(e + k) + p_.weights_column + l * channels_ + u);
+          inner[k] = V{};
+        }
+        ALLEGRO_UNROLL for (int i = l * l; i < (l + 1) * (l + 1); ++i) {
+          const V component = load(q + i * channels_);
+          ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) {
+            y_gradient[k][i] += weighted[k] * component;
+            if constexpr (!Tables) inner[k] += component * broadcast(w_.harmonics[i * capacity_ + e + k]);
+          }
+        }
+        ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) w_gradient[k][l] += s_gradient[k] * inner[k];
+      }
+    }
+    if constexpr (!Tables)
+      ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) ALLEGRO_UNROLL for (int l = 0; l <= L; ++l)
+          store(gradients(e + k) + p_.weights_gradient_column + l * channels_ + u, w_gradient[k][l]);
+  }
+
+  // Through G_1 = sum_j e1 Y, with e1 from the table.
+  template <int Edges>
+  ALLEGRO_INLINE void from_first_environment(int a, int e, int u, V (*y_gradient)[D], V *r_gradient) {
+    ALLEGRO_UNROLL for (int l = 0; l <= L; ++l) {
+      const int column = p_.e1_column + l * channels_ + u;
+      V e1[Edges], inner[Edges];
+      ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) {
+        e1[k] = load(values(e + k) + column);
+        inner[k] = V{};
+      }
+      ALLEGRO_UNROLL for (int i = l * l; i < (l + 1) * (l + 1); ++i) {
+        const V asked = load(w_.environment_gradient[0] + row(a, i) * channels_ + u);
+        ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) {
+          y_gradient[k][i] += e1[k] * asked;
+          inner[k] += asked * broadcast(w_.harmonics[i * capacity_ + e + k]);
+        }
+      }
+      ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) r_gradient[k] += inner[k] * load(slopes(e + k) + column);
+    }
+  }
+
+  // Through the table's part of the pre-activations, in two chains of additions.
+  ALLEGRO_INLINE V from_pre_activations(int e) const {
+    const T *const gradient = gradients(e), *const slope = slopes(e);
+    V even = V{}, odd = V{};
+    int c = 0;
+    for (; c + 2 * n <= p_.pre_activations_width; c += 2 * n) {
+      even += load(gradient + c) * load(slope + c);
+      odd += load(gradient + c + n) * load(slope + c + n);
+    }
+    for (; c < p_.pre_activations_width; c += n) even += load(gradient + c) * load(slope + c);
+    return even + odd;
   }
 
   ALLEGRO_INLINE void write_sums(int e, V *y_gradient) {
