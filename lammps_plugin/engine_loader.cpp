@@ -1,7 +1,3 @@
-// liblammps exports a reference BLAS and LAPACK of its own (dgemm_, dtrsm_, ...) and brings its own OpenMP runtime.
-// The names are those that libtorch exports too, and LAMMPS's come first in the loader's order: torch's float64 matrix
-// products would run in the reference code, several times slower. So torch is not linked to the plugin but loaded
-// from here with RTLD_DEEPBIND, which makes it look among its own libraries first.
 #include "engine_loader.hpp"
 
 #include <dlfcn.h>
@@ -21,27 +17,16 @@ std::string own_folder() {
   return slash == std::string::npos ? "." : file.substr(0, slash);
 }
 
-// A program that uses C++ streams may hold the process's only initialized copy of them; a library bound deeply would
-// write to the other one and crash.
-bool streams_are_shared() {
-  void *const library = dlopen("libstdc++.so.6", RTLD_NOW | RTLD_NOLOAD);
-  if (!library) return false;
-  const bool shared = dlsym(RTLD_DEFAULT, "_ZSt4cerr") == dlsym(library, "_ZSt4cerr") &&
-                      dlsym(RTLD_DEFAULT, "_ZSt4cout") == dlsym(library, "_ZSt4cout");
-  dlclose(library);
-  return shared;
-}
-
 using OpenEngine = decltype(&allegro_dist_open_engine);
 
 OpenEngine find_open_engine() {
   const std::string file = own_folder() + "/" + engine_library;
-  void *const library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL | (streams_are_shared() ? RTLD_DEEPBIND : 0));
+  void *const library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
   void *const symbol = library ? dlsym(library, "allegro_dist_open_engine") : nullptr;
   if (!symbol) {
     const char *const reason = dlerror();
     throw std::runtime_error("the engine '" + file + "' cannot be loaded (" + (reason ? reason : "unknown reason") +
-                             "); build allegro_dist again for the torch that is installed now");
+                             "); build or install allegro_dist again");
   }
   return reinterpret_cast<OpenEngine>(symbol);
 }

@@ -8,7 +8,7 @@
 
 namespace allegro_dist {
 
-// As open_engine. Throws std::runtime_error also when the library, or torch's that it needs, cannot be loaded.
+// As open_engine. Throws std::runtime_error also when the library cannot be loaded.
 std::unique_ptr<Engine> load_engine(const std::string &path, const EngineOptions &options);
 
 }  // namespace allegro_dist

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "archive.hpp"
 #include "evaluator.hpp"
 
 namespace allegro_dist {
@@ -41,12 +42,10 @@ SelfCheck run_self_check(const std::string &path, const ArchiveInfo &info, Evalu
   throw std::runtime_error(message.str());
 }
 
-OpenedArchive as_torchscript(OpenedArchive opened, const EngineOptions &options) {
-  if (options.dtype != "auto" && options.dtype != opened.info.dtype)
-    throw std::invalid_argument("dtype '" + options.dtype +
-                                "' asked for, but evaluator torchscript runs in the archive's, " + opened.info.dtype);
-  return opened;
-}
+struct OpenedArchive {
+  ArchiveInfo info;
+  std::unique_ptr<Evaluator> evaluator;
+};
 
 #ifdef ALLEGRO_CUDA
 constexpr bool has_cuda_kernels = true;
@@ -73,18 +72,20 @@ OpenedArchive open_archive(const std::string &path, const EngineOptions &options
     throw std::invalid_argument("evaluator '" + wanted + "': expected auto, fused or torchscript");
   if (options.dtype != "auto" && options.dtype != "float32" && options.dtype != "float64")
     throw std::invalid_argument("dtype '" + options.dtype + "': expected auto, float32 or float64");
-  if (wanted == "torchscript") return as_torchscript(open_torchscript(path, options), options);
-  // The witness of the fused evaluator runs on the CPU. An engine without kernels for GPUs runs TorchScript there.
-  EngineOptions witness = options;
-  if (has_cuda_kernels || wanted == "fused" || options.device == "emulated") witness.device = "cpu";
-  OpenedArchive opened = open_torchscript(path, witness);
+  OpenedArchive opened{read_archive(path), nullptr};
   ArchiveInfo &info = opened.info;
-  if (wanted == "auto" && opened.evaluator->device() != "cpu") return as_torchscript(std::move(opened), options);
-  if (!info.fused && wanted == "auto") return as_torchscript(open_torchscript(path, options), options);
+  // An engine without kernels for GPUs leaves those that are asked for by name to TorchScript.
+  const bool foreign_gpu = !has_cuda_kernels && options.device.rfind("cuda", 0) == 0;
+  if (wanted == "torchscript" || (wanted == "auto" && (!info.fused || foreign_gpu))) {
+    if (options.dtype != "auto" && options.dtype != info.dtype)
+      throw std::invalid_argument("dtype '" + options.dtype +
+                                  "' asked for, but evaluator torchscript runs in the archive's, " + info.dtype);
+    opened.evaluator = load_torchscript_evaluator(path, options, static_cast<int>(info.type_names.size()));
+    return opened;
+  }
   if (!info.fused)
     throw std::invalid_argument("evaluator fused asked for, but archive '" + path + "' holds no program for it");
   const DeviceChoice device = choose_device(options, cuda_device_count());
-  run_self_check(path, info, *opened.evaluator);  // the witness; damaged weights are found whoever reads them
   const bool narrowed = options.dtype == "float32" && info.dtype == "float64";
   if (options.dtype != "auto") info.dtype = options.dtype;
   if (options.table_intervals >= 0) info.fused->table_intervals = options.table_intervals;
@@ -144,24 +145,6 @@ class ArchiveEngine final : public Engine {
 };
 
 }  // namespace
-
-DeviceChoice choose_device(const EngineOptions &options, int num_gpus) {
-  const std::string &name = options.device;
-  if (name == "cpu" || (name == "auto" && num_gpus == 0)) return {DeviceChoice::cpu, 0};
-  if (name == "emulated") return {DeviceChoice::emulated, 0};
-  int index = num_gpus ? options.local_rank % num_gpus : 0;
-  if (name.rfind("cuda:", 0) == 0) {
-    std::istringstream number(name.substr(5));
-    if (!(number >> index) || !number.eof() || index < 0)
-      throw std::invalid_argument("device '" + name + "': expected auto, cpu, cuda or cuda:N");
-  } else if (name != "auto" && name != "cuda") {
-    throw std::invalid_argument("device '" + name + "': expected auto, cpu, cuda or cuda:N");
-  }
-  if (index >= num_gpus)
-    throw std::invalid_argument("device '" + name + "' asked for, but this process sees " + std::to_string(num_gpus) +
-                                " CUDA devices");
-  return {DeviceChoice::cuda, index};
-}
 
 std::unique_ptr<Engine> open_engine(const std::string &path, const EngineOptions &options) {
   return std::make_unique<ArchiveEngine>(path, options);

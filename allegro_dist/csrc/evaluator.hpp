@@ -1,38 +1,13 @@
-// What the engine asks of an evaluator, and what an archive says about itself. Standard types only.
+// What the engine asks of an evaluator, and the evaluators that there are. Standard types only.
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
-#include <vector>
 
 #include "engine.hpp"
 #include "fused_model.hpp"
 
 namespace allegro_dist {
-
-// Structures with the energies and edge gradients that the Python model gave when the archive was written.
-struct CheckData {
-  std::vector<int> center_types, edge_offsets, neighbor_types;
-  std::vector<double> edge_vectors, atomic_energy, edge_gradient;
-  double energy_tolerance = 0.0;    // eV
-  double gradient_tolerance = 0.0;  // eV/Angstrom
-
-  EdgeBlock block() const {
-    return {static_cast<int>(center_types.size()), center_types.data(), edge_offsets.data(), edge_vectors.data(),
-            neighbor_types.data()};
-  }
-};
-
-struct ArchiveInfo {
-  std::vector<std::string> type_names;
-  double r_max = 0.0, interaction_range = 0.0;  // Angstrom
-  std::vector<double> cutoffs;                  // [num_types, num_types] row = center, Angstrom
-  std::string dtype;
-  CheckData check;
-  std::optional<FusedModel> fused;  // the merged model, of families that the fused evaluator knows
-  double table_tolerance = 0.0;     // eV/Angstrom: how far the archive's tables may move an edge gradient
-};
 
 class Evaluator {
  public:
@@ -43,11 +18,6 @@ class Evaluator {
   virtual int preferred_block_edges() const = 0;
 };
 
-struct OpenedArchive {
-  ArchiveInfo info;
-  std::unique_ptr<Evaluator> evaluator;
-};
-
 // What EngineOptions::device means on a machine with so many GPUs.
 struct DeviceChoice {
   enum Kind { cpu, cuda, emulated } kind = cpu;
@@ -56,8 +26,9 @@ struct DeviceChoice {
 // Throws std::invalid_argument: an unknown name, or a GPU that is not there.
 DeviceChoice choose_device(const EngineOptions &options, int num_gpus);
 
-// The archive with its scripted module as evaluator.
-OpenedArchive open_torchscript(const std::string &path, const EngineOptions &options);
+// The archive's scripted module, by torch, which is loaded now (torchscript_library.cpp).
+std::unique_ptr<Evaluator> load_torchscript_evaluator(const std::string &path, const EngineOptions &options,
+                                                      int num_types);
 
 // CPU only; throws std::invalid_argument for an instruction set that this machine lacks.
 std::unique_ptr<Evaluator> make_fused_evaluator(FusedModel model, const std::string &dtype,

@@ -1,121 +1,148 @@
 #include "program_reader.hpp"
 
-#include <torch/types.h>
-
+#include <limits>
 #include <stdexcept>
 #include <string>
 
 namespace allegro_dist {
 namespace {
 
-class Reader {
+constexpr int any = std::numeric_limits<int>::max();
+
+[[noreturn]] void misfit(const std::string &what, int found, int expected) {
+  throw std::runtime_error("the fused program's " + what + " has size " + std::to_string(found) + ", expected " +
+                           std::to_string(expected));
+}
+
+void require(const std::string &what, std::size_t found, int expected) {
+  if (static_cast<int>(found) != expected) misfit(what, static_cast<int>(found), expected);
+}
+
+class ProgramReader {
  public:
-  explicit Reader(const c10::Dict<c10::IValue, c10::IValue> &program) : program_(program) {}
-
-  torch::Tensor tensor(const std::string &name, int dimensions) const {
-    if (!program_.contains(name)) throw std::runtime_error("the archive's fused program lacks '" + name + "'");
-    const torch::Tensor found = program_.at(name).toTensor().to(torch::kCPU).contiguous();
-    if (found.dim() != dimensions)
-      throw std::runtime_error("the archive's fused program has '" + name + "' with " + std::to_string(found.dim()) +
-                               " dimensions, expected " + std::to_string(dimensions));
-    return found;
+  ProgramReader(const NamedTensors &tensors, int num_types) : tensors_(tensors) {
+    const std::vector<int> sizes = tensors.indices("fused.sizes", any);
+    require("sizes", sizes.size(), 5);
+    model_.l_max = sizes[0];
+    model_.num_channels = sizes[1];
+    num_layers_ = sizes[2];
+    model_.num_types = sizes[3];
+    model_.num_two_body = sizes[4];
+    require("number of types", model_.num_types, num_types);
+    if (model_.l_max > 16) misfit("l_max", model_.l_max, 16);
+    columns_ = (model_.l_max + 1) * model_.num_channels;
   }
 
-  int number(const std::string &name) const { return static_cast<int>(tensor(name, 0).item<int64_t>()); }
-
-  std::vector<double> numbers(const std::string &name) const { return values(tensor(name, 1)); }
-
-  DenseMatrix matrix(const std::string &name) const { return matrix_of(tensor(name, 2)); }
-
-  static DenseMatrix matrix_of(const torch::Tensor &t) {
-    return {static_cast<int>(t.size(0)), static_cast<int>(t.size(1)), values(t)};
-  }
-
-  // Rows of integers.
-  std::vector<std::vector<int>> table(const std::string &name, int columns) const {
-    const torch::Tensor t = tensor(name, 2).to(torch::kInt64);
-    if (t.size(1) != columns)
-      throw std::runtime_error("the archive's fused program has '" + name + "' with " + std::to_string(t.size(1)) +
-                               " columns, expected " + std::to_string(columns));
-    std::vector<std::vector<int>> rows(t.size(0));
-    const int64_t *p = t.data_ptr<int64_t>();
-    for (auto &row : rows) {
-      row.assign(p, p + columns);
-      p += columns;
-    }
-    return rows;
+  FusedModel read() {
+    const std::size_t types = model_.num_types;
+    model_.cutoffs = tensors_.numbers("fused.cutoffs", {types, types});
+    model_.norm = tensors_.numbers("fused.norm", {types});
+    model_.scale = tensors_.numbers("fused.scale", {types});
+    model_.shift = tensors_.numbers("fused.shift", {types});
+    model_.charges = tensors_.tensor("fused.charges", 1).values;
+    if (!model_.charges.empty()) require("charges", model_.charges.size(), model_.num_types);
+    model_.zbl_envelope_power = tensors_.count("fused.zbl_envelope_power");
+    read_dense();
+    read_radial();
+    model_.readout = tensors_.tensor("fused.readout", 1).values;
+    require("readout", model_.readout.size(), model_.dense.back().width);
+    model_.projection = matrix("fused.projection", width_of(model_.num_two_body - 1), columns_);
+    read_tensor_layers();
+    return std::move(model_);
   }
 
  private:
-  static std::vector<double> values(const torch::Tensor &t) {
-    const torch::Tensor flat = t.to(torch::kFloat64).contiguous();
-    return {flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel()};
+  DenseMatrix matrix(const std::string &name, int rows, int columns) const {
+    return {rows, columns, tensors_.numbers(name, {static_cast<std::size_t>(rows), static_cast<std::size_t>(columns)})};
   }
 
-  const c10::Dict<c10::IValue, c10::IValue> &program_;
+  // Rows of integers, column k below limits[k].
+  std::vector<std::vector<int>> table(const std::string &name, const std::vector<int> &limits) const {
+    const NamedTensor &found = tensors_.tensor(name, 2);
+    require(name + " (columns)", found.shape[1], static_cast<int>(limits.size()));
+    std::vector<std::vector<int>> rows(found.shape[0]);
+    for (std::size_t k = 0; k < found.values.size(); ++k)
+      rows[k / limits.size()].push_back(index_below(found.values[k], limits[k % limits.size()], name));
+    return rows;
+  }
+
+  int width_of(int layer) const { return model_.dense.at(layer).width; }
+
+  void read_dense() {
+    for (const auto &layer : table("fused.dense.layers", {any, 2}))
+      model_.dense.push_back({layer[0], layer[1] != 0, {}});
+    const int num_dense = static_cast<int>(model_.dense.size());
+    if (model_.num_two_body < 1 || model_.num_two_body > num_dense)
+      misfit("number of two-body layers", model_.num_two_body, num_dense);
+    int k = 0;
+    for (const auto &source : table("fused.dense.sources", {num_dense, 2, any})) {
+      const bool projection = source[1] != 0;
+      const int limit = projection ? num_layers_ : source[0];  // dense layers read earlier ones
+      index_below(source[2], limit, "fused.dense.sources");
+      const int width = projection ? model_.num_channels : width_of(source[2]);
+      model_.dense[source[0]].sources.push_back(
+          {projection ? DenseSource::projection : DenseSource::dense, source[2],
+           matrix("fused.dense.source." + std::to_string(k++), width, width_of(source[0]))});
+    }
+  }
+
+  void read_radial() {
+    RadialBasis &radial = model_.radial;
+    radial.kind = tensors_.count("fused.radial.kind") ? RadialBasis::spline : RadialBasis::bessel;
+    radial.parameter = tensors_.count("fused.radial.parameter");
+    radial.wavenumbers = tensors_.tensor("fused.radial.wavenumbers", 1).values;
+    const NamedTensor &weights = tensors_.tensor("fused.radial.weights", 3);
+    require("radial weights (pairs)", weights.shape[0], model_.num_types * model_.num_types);
+    require("radial weights (columns)", weights.shape[2], width_of(0));
+    radial.size = static_cast<int>(weights.shape[1]);
+    if (radial.kind == RadialBasis::bessel) require("wavenumbers", radial.wavenumbers.size(), radial.size);
+    const std::size_t size = weights.shape[1] * weights.shape[2];
+    for (std::size_t p = 0; p < weights.shape[0]; ++p) {
+      const auto begin = weights.values.begin() + p * size;
+      radial.weights.push_back({radial.size, width_of(0), {begin, begin + size}});
+    }
+  }
+
+  void read_tensor_layers() {
+    const int num_dense = static_cast<int>(model_.dense.size()), components = (model_.l_max + 1) * (model_.l_max + 1);
+    const std::vector<int> sources = tensors_.indices("fused.environment.sources", num_dense);
+    require("environment sources", sources.size(), num_layers_);
+    std::vector<int> outputs;
+    for (int t = 0; t < num_layers_; ++t)
+      outputs.push_back(tensors_.count("fused.product." + std::to_string(t) + ".dim"));
+    for (int t = 0; t < num_layers_; ++t) {
+      const std::string product = "fused.product." + std::to_string(t);
+      model_.environments.push_back(
+          {sources[t], matrix("fused.environment." + std::to_string(t), width_of(sources[t]), columns_)});
+      const int num_paths = static_cast<int>(tensors_.tensor(product + ".weights", 2).shape[0]);
+      const int inputs = t + 1 < num_layers_ ? outputs[t + 1] : any;  // the last product only starts
+      if (t == 0) require(product + ".dim", outputs[0], components);  // of q_t after its last step
+      model_.products.push_back({outputs[t], matrix(product + ".weights", num_paths, model_.num_channels),
+                                 terms(product + ".start", {outputs[t], components, num_paths}),
+                                 terms(product + ".proceed", {outputs[t], components, inputs, num_paths})});
+    }
+  }
+
+  std::vector<ProductTerm> terms(const std::string &name, const std::vector<int> &limits) const {
+    const bool proceeds = limits.size() == 4;
+    const auto rows = table(name + ".index", limits);
+    const std::vector<double> &values = tensors_.numbers(name + ".value", {rows.size()});
+    std::vector<ProductTerm> terms;
+    for (const auto &index : rows)
+      terms.push_back({index[0], index[1], proceeds ? index[2] : 0, index.back(), values[terms.size()]});
+    return terms;
+  }
+
+  const NamedTensors &tensors_;
+  FusedModel model_;
+  int num_layers_ = 0, columns_ = 0;
 };
-
-RadialBasis read_radial(const Reader &reader) {
-  RadialBasis radial;
-  radial.kind = reader.number("radial.kind") ? RadialBasis::spline : RadialBasis::bessel;
-  radial.parameter = reader.number("radial.parameter");
-  radial.wavenumbers = reader.numbers("radial.wavenumbers");
-  const torch::Tensor weights = reader.tensor("radial.weights", 3);
-  radial.size = static_cast<int>(weights.size(1));
-  for (int64_t p = 0; p < weights.size(0); ++p) radial.weights.push_back(Reader::matrix_of(weights[p]));
-  return radial;
-}
-
-std::vector<DenseLayer> read_dense(const Reader &reader) {
-  std::vector<DenseLayer> dense;
-  for (const auto &layer : reader.table("dense.layers", 2)) dense.push_back({layer[0], layer[1] != 0, {}});
-  int k = 0;
-  for (const auto &source : reader.table("dense.sources", 3))
-    dense.at(source[0]).sources.push_back({source[1] ? DenseSource::projection : DenseSource::dense, source[2],
-                                           reader.matrix("dense.source." + std::to_string(k++))});
-  return dense;
-}
-
-std::vector<ProductTerm> read_terms(const Reader &reader, const std::string &name, bool proceeds) {
-  std::vector<ProductTerm> terms;
-  const std::vector<double> values = reader.numbers(name + ".value");
-  for (const auto &index : reader.table(name + ".index", proceeds ? 4 : 3))
-    terms.push_back({index[0], index[1], proceeds ? index[2] : 0, index.back(), values.at(terms.size())});
-  return terms;
-}
 
 }  // namespace
 
-std::optional<FusedModel> read_program(const c10::Dict<c10::IValue, c10::IValue> &program) {
-  if (program.empty()) return std::nullopt;
-  const Reader reader(program);
-  FusedModel model;
-  const torch::Tensor sizes = reader.tensor("sizes", 1);
-  const auto size = [&](int k) { return static_cast<int>(sizes[k].item<int64_t>()); };
-  model.l_max = size(0);
-  model.num_channels = size(1);
-  model.num_types = size(3);
-  model.num_two_body = size(4);
-  model.cutoffs = reader.matrix("cutoffs").values;
-  model.norm = reader.numbers("norm");
-  model.scale = reader.numbers("scale");
-  model.shift = reader.numbers("shift");
-  model.charges = reader.numbers("charges");
-  model.zbl_envelope_power = reader.number("zbl_envelope_power");
-  model.radial = read_radial(reader);
-  model.dense = read_dense(reader);
-  model.readout = reader.numbers("readout");
-  model.projection = reader.matrix("projection");
-  const torch::Tensor sources = reader.tensor("environment.sources", 1);
-  for (int t = 0; t < size(2); ++t) {
-    const std::string product = "product." + std::to_string(t);
-    model.environments.push_back(
-        {static_cast<int>(sources[t].item<int64_t>()), reader.matrix("environment." + std::to_string(t))});
-    model.products.push_back({reader.number(product + ".dim"), reader.matrix(product + ".weights"),
-                              read_terms(reader, product + ".start", false),
-                              read_terms(reader, product + ".proceed", true)});
-  }
-  return model;
+std::optional<FusedModel> read_program(const NamedTensors &tensors, int num_types) {
+  if (!tensors.contains("fused.sizes")) return std::nullopt;
+  return ProgramReader(tensors, num_types).read();
 }
 
 }  // namespace allegro_dist

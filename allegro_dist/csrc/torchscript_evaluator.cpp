@@ -1,68 +1,32 @@
-// The only C++ file that calls torch::jit: reads an archive and evaluates its scripted module.
+// The only C++ file that includes torch: loads an archive's scripted module and evaluates it. A library of its own,
+// which the engine loads when this evaluator is asked for.
 //
 //   forward(edge_vectors [E, 3], edge_index [2, E], atom_types [N]) -> (atomic_energy [N], edge_gradient [E, 3])
 //
 // A block's neighbors need no atoms of their own: one dummy atom per type stands behind the centers,
 //   atom_types = [center types ..., 0, 1, ..., num_types - 1],  neighbor index = num_centers + neighbor type,
 // and the dummies' energies are dropped.
-#include <caffe2/serialize/inline_container.h>
 #include <malloc.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
 #include <torch/script.h>
 #include <torch/torch.h>
+#include <torch/version.h>
 
-#include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <stdexcept>
+#include <string>
+#include <utility>
 
 #include "evaluator.hpp"
-#include "program_reader.hpp"
 
 namespace allegro_dist {
 namespace {
 
-constexpr int supported_format_version = 1;
 constexpr int cpu_block_edges = 2048;
 constexpr int cuda_block_edges = 131072;
 
 std::string first_line(const c10::Error &error) {
   const std::string text = error.what_without_backtrace();
   return text.substr(0, text.find('\n'));
-}
-
-// Runs what reads the file; torch's errors (with their backtraces) become one line that says what to do.
-template <typename Function>
-auto reading(const std::string &path, Function function) {
-  try {
-    return function();
-  } catch (const c10::Error &error) {
-    throw std::runtime_error("archive '" + path +
-                             "' cannot be read: it is truncated, corrupt or no model.pth written by "
-                             "`allegro-dist deploy`; copy or deploy it again (" +
-                             first_line(error) + ")");
-  }
-}
-
-// The version is read before anything else of the archive, so that a newer layout cannot be misread.
-void require_supported_format(const std::string &path) {
-  if (!std::filesystem::is_regular_file(path) || !std::ifstream(path))
-    throw std::runtime_error("archive '" + path + "' does not exist or is not readable");
-  const std::string text = reading(path, [&] {
-    caffe2::serialize::PyTorchStreamReader reader(path);
-    if (!reader.hasRecord("extra/format_version"))
-      throw std::runtime_error("archive '" + path +
-                               "' has no format_version: it was not written by `allegro-dist deploy`");
-    const auto [data, size] = reader.getRecord("extra/format_version");
-    return std::string(static_cast<const char *>(data.get()), size);
-  });
-  int version = 0;
-  if (!(std::istringstream(text) >> version) || version < 1)
-    throw std::runtime_error("archive '" + path + "' has format version '" + text + "', expected a positive number");
-  if (version > supported_format_version)
-    throw std::runtime_error("archive '" + path + "' has format version " + std::to_string(version) +
-                             ", this allegro_dist reads up to version " + std::to_string(supported_format_version) +
-                             "; install a newer allegro_dist or deploy the model with this one");
 }
 
 torch::Device torch_device(const EngineOptions &options) {
@@ -72,46 +36,6 @@ torch::Device torch_device(const EngineOptions &options) {
     throw std::invalid_argument("device 'emulated' is of the fused evaluator, not of torchscript");
   if (chosen.kind == DeviceChoice::cpu) return torch::kCPU;
   return torch::Device(torch::kCUDA, static_cast<c10::DeviceIndex>(chosen.index));
-}
-
-template <typename T>
-std::vector<T> to_vector(const torch::Tensor &tensor) {
-  const torch::Tensor flat = tensor.to(torch::kCPU, torch::CppTypeToScalarType<T>()).contiguous();
-  return std::vector<T>(flat.data_ptr<T>(), flat.data_ptr<T>() + flat.numel());
-}
-
-CheckData read_check(const torch::jit::Module &module) {
-  CheckData check;
-  const auto tensor = [&](const char *name) { return module.attr(name).toTensor(); };
-  const torch::Tensor edge_index = tensor("check_edge_index").to(torch::kCPU),
-                      types = tensor("check_atom_types").to(torch::kCPU);
-  check.center_types = to_vector<int>(types);
-  check.neighbor_types = to_vector<int>(types.index_select(0, edge_index[1]));
-  check.edge_vectors = to_vector<double>(tensor("check_edge_vectors"));
-  check.atomic_energy = to_vector<double>(tensor("check_atomic_energy"));
-  check.edge_gradient = to_vector<double>(tensor("check_edge_gradient"));
-  check.energy_tolerance = module.attr("check_energy_tolerance").toDouble();
-  check.gradient_tolerance = module.attr("check_gradient_tolerance").toDouble();
-  check.edge_offsets.assign(check.center_types.size() + 1, 0);
-  for (const int center : to_vector<int>(edge_index[0])) ++check.edge_offsets.at(center + 1);
-  for (std::size_t i = 1; i < check.edge_offsets.size(); ++i) check.edge_offsets[i] += check.edge_offsets[i - 1];
-  return check;
-}
-
-ArchiveInfo read_info(const torch::jit::Module &module) {
-  ArchiveInfo info;
-  for (const torch::IValue &name : module.attr("type_names").toListRef()) info.type_names.push_back(name.toStringRef());
-  info.r_max = module.attr("r_max").toDouble();
-  info.interaction_range = module.attr("interaction_range").toDouble();
-  info.dtype = module.attr("model_dtype").toStringRef();
-  info.cutoffs = module.attr("cutoffs").toDoubleVector();
-  info.check = read_check(module);
-  if (module.hasattr("fused")) {
-    info.fused = read_program(module.attr("fused").toGenericDict());
-    if (info.fused) info.fused->table_intervals = static_cast<int>(module.attr("table_intervals").toInt());
-    if (module.hasattr("table_tolerance")) info.table_tolerance = module.attr("table_tolerance").toDouble();
-  }
-  return info;
 }
 
 // Temporaries of a block are a few MB. glibc would map and unmap each of them, and a page fault per 4 KB costs more
@@ -184,19 +108,21 @@ class TorchScriptEvaluator final : public Evaluator {
 };
 
 }  // namespace
-
-OpenedArchive open_torchscript(const std::string &path, const EngineOptions &options) {
-  require_supported_format(path);
-  const torch::Device device = torch_device(options);
-  keep_freed_memory();
-  at::set_num_threads(options.num_threads);
-  torch::jit::Module module = reading(path, [&] { return torch::jit::load(path, device); });
-  module.eval();
-  OpenedArchive opened;
-  opened.info = reading(path, [&] { return read_info(module); });
-  const int num_types = static_cast<int>(opened.info.type_names.size());
-  opened.evaluator = std::make_unique<TorchScriptEvaluator>(std::move(module), device, num_types, options.num_threads);
-  return opened;
-}
-
 }  // namespace allegro_dist
+
+// For torchscript_library.cpp; the caller owns the result, and has read the archive: it is whole.
+extern "C" __attribute__((visibility("default"))) allegro_dist::Evaluator *allegro_dist_make_torchscript_evaluator(
+    const char *path, const allegro_dist::EngineOptions *options, int num_types) {
+  using namespace allegro_dist;
+  const torch::Device device = torch_device(*options);
+  keep_freed_memory();
+  at::set_num_threads(options->num_threads);
+  try {
+    torch::jit::Module module = torch::jit::load(path, device);
+    module.eval();
+    return new TorchScriptEvaluator(std::move(module), device, num_types, options->num_threads);
+  } catch (const c10::Error &error) {
+    throw std::runtime_error("archive '" + std::string(path) + "' cannot be loaded by torch " TORCH_VERSION ": " +
+                             first_line(error));
+  }
+}

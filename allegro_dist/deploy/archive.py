@@ -1,8 +1,8 @@
-"""The archive `model.pth`: a frozen TorchScript module with its model card and self-check.
+"""The archive `model.pth`: a frozen TorchScript module with what engines and people read of it.
 
-Any libtorch loads it with no extension; this is the only Python file that calls torch.jit.  What an engine must know
-stands as attributes of the module (so that C++ needs no JSON parser), and the card holds the same and more for people.
-The extra file `format_version` is read before anything else, so that a newer archive gives a clear error.
+Any libtorch loads it with no extension; this is the only Python file that calls torch.jit.  The file is a zip, and has
+members of ours beside the module: `format_version` is read before anything else, so that another format gives a clear
+error; `model_card.json` is for people; `engine.safetensors` is all that the compiled engine reads (engine_data.py).
 """
 
 import contextlib
@@ -13,59 +13,22 @@ import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict  # noqa: UP035 (TorchScript)
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from allegro_dist.deploy.engine_data import read_engine_data, write_engine_data
 from allegro_dist.deploy.fused import Tables, fused_program
 from allegro_dist.deploy.model_card import FORMAT_VERSION, make_model_card
-from allegro_dist.deploy.self_check import SelfCheck, SelfCheckError, make_self_check, run_self_check
+from allegro_dist.deploy.self_check import SelfCheckError, make_self_check, run_self_check
 from allegro_dist.potential import Potential
 
-CHECK_TENSORS = ("edge_vectors", "edge_index", "atom_types", "atomic_energy", "edge_gradient")
-ATTRIBUTES = (
-    "type_names",
-    "r_max",
-    "interaction_range",
-    "model_dtype",
-    "cutoffs",
-    "check_energy_tolerance",
-    "check_gradient_tolerance",
-    "fused",
-    "table_intervals",
-    "table_tolerance",
-    *(f"check_{name}" for name in CHECK_TENSORS),
-)
+MEMBERS = ("format_version", "model_card.json", "engine.safetensors")
 
 
 class ArchiveError(RuntimeError):
     """A file that is not an archive this version can use; the message names the file and the reason."""
-
-
-class _Deployed(nn.Module):
-    """The potential with the attributes that engines read."""
-
-    fused: Dict[str, Tensor]  # noqa: UP006 (TorchScript)
-
-    def __init__(self, potential: Potential, card: dict[str, Any], check: SelfCheck, tables: Tables) -> None:
-        super().__init__()
-        self.fused = fused_program(potential)
-        self.table_intervals = tables.intervals
-        self.table_tolerance = tables.tolerance
-        self.potential = potential
-        self.type_names = list(card["type_names"])
-        self.r_max = float(card["r_max"])
-        self.interaction_range = float(card["interaction_range"])
-        self.model_dtype = str(card["dtype"])
-        self.cutoffs = [float(c) for row in card["pair_cutoffs"] for c in row]
-        self.check_energy_tolerance = check.energy_tolerance
-        self.check_gradient_tolerance = check.gradient_tolerance
-        for name in CHECK_TENSORS:
-            self.register_buffer(f"check_{name}", getattr(check, name))
-
-    def forward(self, edge_vectors: Tensor, edge_index: Tensor, atom_types: Tensor) -> tuple[Tensor, Tensor]:
-        return self.potential(edge_vectors, edge_index, atom_types)
 
 
 @dataclass(frozen=True)
@@ -75,15 +38,11 @@ class Archive:
     module: Any  # torch.jit.ScriptModule: (edge_vectors, edge_index, atom_types) -> (atomic_energy, edge_gradient)
     card: dict[str, Any]
     device: torch.device
+    has_fused_program: bool  # whether the compiled fused evaluator can run it
 
     @property
     def type_names(self) -> tuple[str, ...]:
         return tuple(self.card["type_names"])
-
-    @property
-    def has_fused_program(self) -> bool:
-        """Whether the compiled fused evaluator can run it."""
-        return len(getattr(self.module, "fused", {})) > 0
 
     def cutoffs(self) -> Tensor:
         """[T, T] cutoff of each ordered pair (center, neighbor), Angstrom, float64."""
@@ -113,15 +72,15 @@ def save_archive(
     path = Path(path)
     potential = potential.cpu().eval()
     card = make_model_card(potential, training or {}) | {"tables": tables[0]._asdict() | tables[1]}
-    deployed = _Deployed(potential, card, make_self_check(potential), tables[0]).eval()
+    engine_data = write_engine_data(card, make_self_check(potential), fused_program(potential), tables[0])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)  # TorchScript is frozen technology; see above
-        frozen = torch.jit.freeze(torch.jit.script(deployed), preserved_attrs=list(ATTRIBUTES))
-        extra = {"format_version": str(FORMAT_VERSION), "model_card.json": json.dumps(card, indent=1)}
+        frozen = torch.jit.freeze(torch.jit.script(potential))
+        contents = (str(FORMAT_VERSION), json.dumps(card, indent=1), engine_data)
         try:
             # The file's name becomes part of its content, so it gets its own name in a folder beside.
             with tempfile.TemporaryDirectory(prefix=".deploy-", dir=path.absolute().parent) as folder:
-                torch.jit.save(frozen, Path(folder) / path.name, _extra_files=extra)
+                torch.jit.save(frozen, Path(folder) / path.name, _extra_files=dict(zip(MEMBERS, contents, strict=True)))
                 os.replace(Path(folder) / path.name, path)
         except (OSError, RuntimeError) as error:
             raise ArchiveError(f"{path}: could not be written ({error})") from error
@@ -136,11 +95,9 @@ def read_model_card(path: str | os.PathLike[str]) -> dict[str, Any]:
 def load_archive(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Archive:
     """Load an archive and run its self-check on `device`; raises ArchiveError."""
     device = torch.device(device)
-    module, card = _load(path, device)
-    archive = Archive(module, card, device)
-    tensors = {name: getattr(module, f"check_{name}").cpu() for name in CHECK_TENSORS}
-    tolerances = (float(module.check_energy_tolerance), float(module.check_gradient_tolerance))
-    check = SelfCheck(**tensors, energy_tolerance=tolerances[0], gradient_tolerance=tolerances[1])
+    module, card, engine_data = _load(path, device)
+    check, program, _ = read_engine_data(engine_data)
+    archive = Archive(module, card, device, has_fused_program=len(program) > 0)
     try:
         run_self_check(check, lambda *edges: archive(*(t.to(device) for t in edges)))
     except SelfCheckError as error:
@@ -150,35 +107,38 @@ def load_archive(path: str | os.PathLike[str], device: str | torch.device = "cpu
     return archive
 
 
-def _load(path: str | os.PathLike[str], device: torch.device) -> tuple[Any, dict[str, Any]]:
+def _load(path: str | os.PathLike[str], device: torch.device) -> tuple[Any, dict[str, Any], bytes]:
     path = Path(path)
     if not path.is_file():
         raise ArchiveError(f"{path}: no such file; expected an archive written by `allegro-dist deploy`")
-    texts = {"format_version": "", "model_card.json": ""}
+    contents = dict.fromkeys(MEMBERS, b"")
     try:
         with zipfile.ZipFile(path) as members:
             damaged = members.testzip()  # every member against its checksum
             for member in members.namelist():
                 _, _, name = member.partition("/extra/")
-                if name in texts:
-                    texts[name] = members.read(member).decode()
+                if name in contents:
+                    contents[name] = members.read(member)
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise ArchiveError(
             f"{path}: not a readable archive (truncated, corrupt, or another kind of file): {error}"
         ) from None
     if damaged:
         raise ArchiveError(f"{path}: the archive is damaged: checksum of {damaged} does not match")
-    if not texts["format_version"]:
+    version = contents["format_version"].decode()
+    if not version:
         raise ArchiveError(f"{path}: not an allegro_dist archive (it has no format_version)")
-    if int(texts["format_version"]) > FORMAT_VERSION:
+    if int(version) != FORMAT_VERSION:
+        remedy = "install a newer allegro_dist or deploy" if int(version) > FORMAT_VERSION else "deploy"
         raise ArchiveError(
-            f"{path}: archive format {texts['format_version']}, but this version of allegro_dist reads up to "
-            f"{FORMAT_VERSION}; install a newer allegro_dist or deploy the model again"
+            f"{path}: archive format {version}, but this version of allegro_dist reads {FORMAT_VERSION}; "
+            f"{remedy} the model again"
         )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         try:
-            return torch.jit.load(path, map_location=device), json.loads(texts["model_card.json"])
+            module = torch.jit.load(path, map_location=device)
+            return module, json.loads(contents["model_card.json"]), contents["engine.safetensors"]
         except (RuntimeError, ValueError) as error:
             raise ArchiveError(f"{path}: the archive is damaged: {str(error).strip().splitlines()[0]}") from None
 

@@ -11,7 +11,7 @@ from typing import Any
 from allegro_dist.config import to_dict
 from allegro_dist.potential import Potential, pair_cutoffs
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # of the archive; csrc/archive.cpp reads the same
 UNITS = {"energy": "eV", "length": "Angstrom", "edge_gradient": "eV/Angstrom"}
 
 

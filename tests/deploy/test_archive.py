@@ -39,11 +39,13 @@ def test_loaded_archive_gives_the_potential_s_results(tmp_path, dtype, tolerance
 def test_bare_torch_loads_it_without_our_package(path, tmp_path):
     script = (
         "import sys, torch\n"
-        f"m = torch.jit.load({str(path)!r})\n"
+        "card = {'model_card.json': ''}\n"
+        f"m = torch.jit.load({str(path)!r}, _extra_files=card)\n"
         "v = torch.tensor([[1.0, 0.5, 0.2], [-1.0, -0.5, -0.2]]); i = torch.tensor([[0, 1], [1, 0]])\n"
         "e, g = m(v, i, torch.tensor([0, 1]))\nassert e.shape == (2,) and g.shape == (2, 3)\n"
         "assert not v.requires_grad\n"
-        "assert 'allegro_dist' not in sys.modules\nprint(m.type_names, m.r_max)"
+        "assert 'allegro_dist' not in sys.modules\n"
+        "import json; card = json.loads(card['model_card.json']); print(card['type_names'], card['r_max'])"
     )
     result = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, cwd=tmp_path
@@ -53,7 +55,7 @@ def test_bare_torch_loads_it_without_our_package(path, tmp_path):
 
 def test_model_card_tells_what_it_is(path):
     card = read_model_card(path)
-    assert card["type_names"] == ["Si", "O", "H"] and card["format_version"] == 1
+    assert card["type_names"] == ["Si", "O", "H"] and card["format_version"] == 2
     assert card["pair_cutoffs"] == [[5.0, 5.0, 5.0], [5.0, 5.0, 3.5], [5.0, 4.0, 3.0]]
     assert card["config"]["zbl"] is True and card["units"]["energy"] == "eV"
     assert card["interaction_range"] == 5.0 and card["training"] == {"data": "random weights"}
@@ -90,11 +92,12 @@ def test_other_torch_file_is_refused(tmp_path):
         load_archive(tmp_path / "other.pth")
 
 
-def test_newer_format_is_refused_with_both_versions(tmp_path, potential, monkeypatch):
-    monkeypatch.setattr(module, "FORMAT_VERSION", 7)
+@pytest.mark.parametrize("version, remedy", [(7, "install a newer allegro_dist or deploy"), (1, "deploy")])
+def test_another_format_is_refused_with_both_versions(tmp_path, potential, monkeypatch, version, remedy):
+    monkeypatch.setattr(module, "FORMAT_VERSION", version)
     save_archive(tmp_path / "new.pth", potential)
     monkeypatch.undo()
-    with pytest.raises(ArchiveError, match=r"new\.pth: archive format 7.*reads up to 1"):
+    with pytest.raises(ArchiveError, match=rf"new\.pth: archive format {version}.*reads 2; {remedy} the model"):
         load_archive(tmp_path / "new.pth")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -14,27 +15,12 @@ CUTOFFS = ((6.0, 5.5), (5.5, 6.5))  # Angstrom
 
 
 class LennardJones(torch.nn.Module):
-    """E_i = 1/2 sum_j 4 eps [(sigma/r)^12 - (sigma/r)^6], with the attributes that an archive has."""
+    """E_i = 1/2 sum_j 4 eps [(sigma/r)^12 - (sigma/r)^6]."""
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("epsilon", torch.tensor(EPSILON, dtype=torch.float64))
         self.register_buffer("sigma", torch.tensor(SIGMA, dtype=torch.float64))
-        self.type_names = list(TYPE_NAMES)
-        self.cutoffs = [c for row in CUTOFFS for c in row]
-        self.r_max = max(self.cutoffs)
-        self.interaction_range = self.r_max
-        self.model_dtype = "float64"
-        vectors = torch.tensor([[3.8, 0.1, 0.2], [-3.8, -0.1, -0.2]], dtype=torch.float64)
-        index, types = torch.tensor([[0, 1], [1, 0]]), torch.tensor([0, 1])
-        energy, gradient = self(vectors, index, types)
-        self.register_buffer("check_edge_vectors", vectors)
-        self.register_buffer("check_edge_index", index)
-        self.register_buffer("check_atom_types", types)
-        self.register_buffer("check_atomic_energy", energy.detach())
-        self.register_buffer("check_edge_gradient", gradient)
-        self.check_energy_tolerance = 1e-12
-        self.check_gradient_tolerance = 1e-12
 
     def forward(self, edge_vectors: Tensor, edge_index: Tensor, atom_types: Tensor) -> tuple[Tensor, Tensor]:
         vectors = edge_vectors.detach().requires_grad_(True)
@@ -47,12 +33,28 @@ class LennardJones(torch.nn.Module):
         return energy, gradient
 
 
-def write_archive(path: Path, format_version: str | None = "1", energy_error: float = 0.0) -> Path:
+def engine_data(module: LennardJones, energy_error: float) -> bytes:
+    """The member that engines read, of a family without a fused program."""
+    vectors = torch.tensor([[3.8, 0.1, 0.2], [-3.8, -0.1, -0.2]], dtype=torch.float64)
+    index, types = torch.tensor([[0, 1], [1, 0]]), torch.tensor([0, 1])
+    energy, gradient = module(vectors, index, types)
+    check = {"edge_vectors": vectors, "edge_index": index, "atom_types": types, "edge_gradient": gradient}
+    check |= {"atomic_energy": energy.detach() + energy_error}
+    numbers = {"r_max": max(map(max, CUTOFFS)), "interaction_range": max(map(max, CUTOFFS)), "tables.tolerance": 0.0}
+    numbers |= {"check.energy_tolerance": 1e-12, "check.gradient_tolerance": 1e-12}
+    tensors = {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
+    tensors |= {f"check.{name}": value for name, value in check.items()}
+    tensors |= {"cutoffs": torch.tensor(CUTOFFS, dtype=torch.float64), "tables.intervals": torch.tensor(0)}
+    return safetensors.torch.save(tensors, metadata={"type_names": " ".join(TYPE_NAMES), "dtype": "float64"})
+
+
+def write_archive(path: Path, format_version: str | None = "2", energy_error: float = 0.0) -> Path:
     """The archive; optionally of another format, without one, or with a wrong reference energy in its self-check."""
-    module = LennardJones()
-    module.check_atomic_energy += energy_error
-    extra = {"model_card.json": "{}"} | ({"format_version": format_version} if format_version is not None else {})
-    torch.jit.save(torch.jit.script(module.eval()), str(path), _extra_files=extra)
+    module = LennardJones().eval()
+    extra = {"model_card.json": "{}", "engine.safetensors": engine_data(module, energy_error)}
+    if format_version is not None:
+        extra["format_version"] = format_version
+    torch.jit.save(torch.jit.script(module), str(path), _extra_files=extra)
     return path
 
 

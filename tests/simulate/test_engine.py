@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from allegro_dist.deploy import archive as module
 from allegro_dist.deploy.archive import load_archive, save_archive
@@ -124,14 +123,8 @@ def test_file_that_is_no_archive_is_a_runtime_error(evaluator, tmp_path):
 
 
 def test_archive_without_program_runs_in_torchscript_and_refuses_fused(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "fused_program", lambda potential: torch.jit.annotate(dict[str, torch.Tensor], {}))
+    monkeypatch.setattr(module, "fused_program", lambda potential: {})
     save_archive(tmp_path / "model.pth", make_potential())
     assert Engine(tmp_path / "model.pth").evaluator == "TorchScript"
     with pytest.raises(ValueError, match="holds no program for it"):
         Engine(tmp_path / "model.pth", evaluator="fused")
-
-
-def test_absent_table_tolerance_means_none(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "ATTRIBUTES", tuple(a for a in module.ATTRIBUTES if a != "table_tolerance"))
-    save_archive(tmp_path / "model.pth", make_potential())
-    assert Engine(tmp_path / "model.pth", evaluator="fused").evaluator.startswith("fused")
