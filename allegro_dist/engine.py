@@ -72,7 +72,7 @@ class Engine:
             ctypes.byref(invalid),
         )  # fmt: skip
         if not self._handle:
-            raise (ValueError if invalid.value else RuntimeError)(message.value.decode())
+            raise (ValueError if invalid.value else RuntimeError)(message.value.decode(errors="replace"))
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
@@ -113,7 +113,7 @@ class Engine:
         handle = ctypes.c_void_p(self._handle)
         arrays = [_pointer(a) for a in (types, offsets, vectors, neighbors, energy, gradient)]
         if _library().allegro_dist_engine_evaluate(handle, len(types), *arrays, message, _MESSAGE_SIZE):
-            raise RuntimeError(message.value.decode())
+            raise RuntimeError(message.value.decode(errors="replace"))
         return energy, gradient
 
 

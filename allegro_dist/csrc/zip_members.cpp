@@ -61,12 +61,12 @@ ZipMembers::ZipMembers(std::string_view content) {
     const std::string_view name = part(content, offset + entry_size, name_size);
     const std::size_t start = entry.number(42, 4);
     const Fields local(content, start, local_size, local_mark);
-    if (method != 0 || entry.number(20, 4) != size)
-      throw std::runtime_error("its member " + std::string(name) + " is compressed, which torch never does");
-    const std::string_view data = part(content, start + local_size + local.number(26, 2) + local.number(28, 2), size);
-    if (crc32(data) != entry.number(16, 4))
+    const bool stored = method == 0;
+    const std::string_view data = part(content, start + local_size + local.number(26, 2) + local.number(28, 2),
+                                       stored ? size : entry.number(20, 4));
+    if (stored && crc32(data) != entry.number(16, 4))
       throw std::runtime_error("checksum of its member " + std::string(name) + " does not match");
-    members_.push_back({name, data});
+    if (stored) members_.push_back({name, data});
     offset += entry_size + name_size + entry.number(30, 2) + entry.number(32, 2);
   }
 }

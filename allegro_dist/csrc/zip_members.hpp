@@ -1,5 +1,5 @@
-// The members of a zip file whose members are stored, not compressed, as torch writes its archives (APPNOTE.TXT,
-// PKWARE: end of central directory, central directory, local headers).
+// The stored (not compressed) members of a zip file: of torch's archives, all but the module's code, which torch reads
+// itself. Layout: APPNOTE.TXT, PKWARE: end of central directory, central directory, local headers.
 #pragma once
 
 #include <optional>
@@ -11,11 +11,11 @@ namespace allegro_dist {
 
 class ZipMembers {
  public:
-  // `content` is the whole file and must outlive this. Throws std::runtime_error: no zip file, truncated, compressed,
-  // or a member that does not match its checksum.
+  // `content` is the whole file and must outlive this. Throws std::runtime_error: no zip file, truncated, or a member
+  // that does not match its checksum.
   explicit ZipMembers(std::string_view content);
 
-  // The first member whose name ends in `ending`.
+  // The first stored member whose name ends in `ending`.
   std::optional<std::string_view> find(std::string_view ending) const;
 
  private:

@@ -115,7 +115,7 @@ def _load(path: str | os.PathLike[str], device: torch.device) -> tuple[Any, dict
     try:
         with zipfile.ZipFile(path) as members:
             damaged = members.testzip()  # every member against its checksum
-            for member in members.namelist():
+            for member in members.namelist() if not damaged else ():
                 _, _, name = member.partition("/extra/")
                 if name in contents:
                     contents[name] = members.read(member)
