@@ -3,22 +3,26 @@
 
     python scripts/benchmark_training.py --frames FILE [--peer-python PYTHON] [--batch 5] [--rounds 9] [--json FILE]
 
-PYTHON is the interpreter of an environment of its own with `pip install nequip-allegro`.  Each contestant is a process
-that holds its model and data; the parent asks them in turn for a few steps, so that all see the same machine, and
-reports medians.  A step is: model, forces, energy + force loss, gradient of the loss, Adam.  One thread each.
-Collation and neighbor lists are left out on both sides (done once, before).
+PYTHON is the interpreter of an environment of its own with `pip install nequip-allegro`; its `compile_mode: compile`
+(torch.compile) takes minutes before its first step and a C++ compiler.  Each contestant is a process that holds its
+model and data; the parent asks them in turn for a few steps, so that all see the same machine, and reports medians.
+Every contestant runs with malloc as it is and once more with TUNED_MALLOC, by which temporaries stay in the process.
+A step is: model, forces, energy + force loss, gradient of the loss, Adam.  float32, one thread each.  Collation and
+neighbor lists are left out on both sides (done once, before).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+TUNED_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 WIDTHS = {"l_max": 2, "num_layers": 2, "num_scalar_features": 64, "num_tensor_features": 32}
 
 
@@ -143,15 +147,17 @@ def main() -> None:
         if not args.no_compile:
             contestants["nequip-allegro/compile"] = args.peer_python
     processes = {}
-    for name, python in contestants.items():
-        command = [python, "-W", "ignore", __file__, *sys.argv[1:], "--worker", name]
-        processes[name] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        line = processes[name].stdout.readline()
-        if not line:
-            print(f"{name}: did not start, left out", flush=True)
-            del processes[name]
-            continue
-        print(f"{name}: {line.strip()}", flush=True)
+    for worker, python in contestants.items():
+        for name, malloc in ((worker, {}), (f"{worker}, tuned malloc", TUNED_MALLOC)):
+            command = [python, "-W", "ignore", __file__, *sys.argv[1:], "--worker", worker]
+            environment = os.environ | {"OMP_NUM_THREADS": "1"} | malloc
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            )
+            line = process.stdout.readline()
+            print(f"{name}: {line.strip() or 'did not start, left out'}", flush=True)
+            if line:
+                processes[name] = process
     times: dict[str, list[float]] = {name: [] for name in processes}
     for _ in range(args.rounds):
         for name, process in processes.items():
