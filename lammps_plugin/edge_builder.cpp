@@ -33,13 +33,14 @@ void EdgeBuilder::append_center(int center) {
   if (types_.model_type[center_type] < 0) return;
   const double *const cutoff_square = &types_.cutoff_square[center_type * (types_.num_lammps_types + 1)];
   const double *const origin = x_[center];
+  const double unit = types_.length_unit;
   for (int k = 0; k < list_->numneigh[center]; ++k) {
     const int neighbor = list_->firstneigh[center][k] & NEIGHMASK;
     const double dx = x_[neighbor][0] - origin[0];
     const double dy = x_[neighbor][1] - origin[1];
     const double dz = x_[neighbor][2] - origin[2];
     if (dx * dx + dy * dy + dz * dz >= cutoff_square[type_[neighbor]]) continue;
-    vectors_.insert(vectors_.end(), {dx, dy, dz});
+    vectors_.insert(vectors_.end(), {dx * unit, dy * unit, dz * unit});
     neighbors_.push_back(neighbor);
     neighbor_types_.push_back(types_.model_type[type_[neighbor]]);
   }

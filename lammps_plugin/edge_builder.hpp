@@ -15,7 +15,8 @@ namespace allegro_dist {
 struct TypeMap {
   int num_lammps_types = 0;
   std::vector<int> model_type;        // [num_lammps_types + 1], 1-based; -1: not handled here
-  std::vector<double> cutoff_square;  // [(num_lammps_types + 1)^2], row = center, Angstrom^2
+  std::vector<double> cutoff_square;  // [(num_lammps_types + 1)^2], row = center, in LAMMPS's units
+  double length_unit = 1.0;           // of LAMMPS, in Angstrom
 };
 
 // Walks a full neighbor list in blocks of at most max_edges edges (one center at least), so that memory and working

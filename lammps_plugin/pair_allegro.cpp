@@ -18,6 +18,7 @@
 #include "update.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <exception>
 
@@ -64,7 +65,7 @@ PairAllegro::PairAllegro(LAMMPS *lmp) : Pair(lmp) {
   one_coeff = 1;
   manybody_flag = 1;
   no_virial_fdotr_compute = 1;  // summed edge by edge, so that it equals the sum of the per-atom virials
-  centroidstressflag = CENTROID_NOTAVAIL;
+  centroidstressflag = CENTROID_AVAIL;
 }
 
 PairAllegro::~PairAllegro() {
@@ -104,6 +105,14 @@ void PairAllegro::settings(int narg, char **arg) {
 
 void PairAllegro::coeff(int narg, char **arg) {
   allocate();
+  const auto units = allegro_dist::units_of(update->unit_style);
+  if (!units)
+    error->all(
+        FLERR,
+        "pair style allegro requires units metal, real, electron, si, cgs, micro or nano, found units {}: a model "
+        "has absolute energies and lengths",
+        update->unit_style);
+  units_ = *units;
   if (narg < 3 || strcmp(arg[0], "*") != 0 || strcmp(arg[1], "*") != 0)
     error->all(FLERR, "pair_coeff: pair style allegro expects * * archive element ...");
   if (narg != 3 + atom->ntypes)
@@ -139,13 +148,14 @@ void PairAllegro::map_types(const std::string &path, int num_elements, char **na
                  i, path, joined(known));
     types_.model_type[i] = static_cast<int>(found - known.begin());
   }
+  types_.length_unit = units_.length;
   types_.cutoff_square.assign((num_elements + 1) * (num_elements + 1), 0.0);
   for (int i = 1; i <= num_elements; ++i)
     for (int j = 1; j <= num_elements; ++j) {
       const bool both = types_.model_type[i] >= 0 && types_.model_type[j] >= 0;
       setflag[i][j] = both && j >= i;
       if (!both) continue;
-      const double cutoff = engine_->cutoff(types_.model_type[i], types_.model_type[j]);
+      const double cutoff = engine_->cutoff(types_.model_type[i], types_.model_type[j]) / units_.length;
       types_.cutoff_square[i * (num_elements + 1) + j] = cutoff * cutoff;
     }
 }
@@ -159,8 +169,6 @@ void PairAllegro::report(const std::string &path) const {
 }
 
 void PairAllegro::init_style() {
-  if (strcmp(update->unit_style, "metal") != 0)
-    error->all(FLERR, "pair style allegro requires units metal (eV, Angstrom), found units {}", update->unit_style);
   if (!force->newton_pair) error->all(FLERR, "pair style allegro requires newton pair on, found newton pair off");
   // LAMMPS leaves bonded neighbors out of the list when both weights are zero, its default; the model needs them all.
   if (atom->nbonds > 0)
@@ -177,11 +185,12 @@ double PairAllegro::init_one(int i, int j) {
     error->all(FLERR, "pair style allegro: pair of LAMMPS types {} {} has no elements; NULL is for hybrid styles", i,
                j);
   const int a = types_.model_type[i], b = types_.model_type[j];
-  return std::max(engine_->cutoff(a, b), engine_->cutoff(b, a));  // LAMMPS's own pair cutoff is symmetric
+  return std::max(engine_->cutoff(a, b), engine_->cutoff(b, a)) /
+         units_.length;  // LAMMPS's own pair cutoff is symmetric
 }
 
 /* ----------------------------------------------------------------------
-   F_center += g, F_neighbor -= g, virial = -r (x) g with g = dE/d(edge_vectors)
+   F_center += g, F_neighbor -= g, virial = -r (x) g with g = dE_center/dr, r = r_neighbor - r_center
 ------------------------------------------------------------------------- */
 
 void PairAllegro::compute(int eflag, int vflag) {
@@ -192,47 +201,70 @@ void PairAllegro::compute(int eflag, int vflag) {
     edges.start(*list, atom->x, atom->type);
     while (edges.next()) {
       const auto block = edges.block();
-      atomic_energy_.resize(block.num_centers);
+      atomic_energy_.assign(block.num_centers, 0.0);
       edge_gradient_.resize(3 * static_cast<std::size_t>(block.num_edges()));
       engine_->evaluate(block, atomic_energy_.data(), edge_gradient_.data());
       add_block(edges);
     }
   } catch (const std::exception &exception) {
-    failure = exception.what();
+    failure = exception.what() + first_atom_not_finite(edges);
   }
   if (!failure.empty()) error->one(FLERR, "pair style allegro, step {}: {}", update->ntimestep, failure);
 }
 
 void PairAllegro::add_block(const allegro_dist::EdgeBuilder &edges) {
   const auto block = edges.block();
+  const double per_energy = 1.0 / units_.energy, per_force = units_.length / units_.energy;
   double **f = atom->f;
   for (int c = 0; c < block.num_centers; ++c) {
     const int i = edges.centers()[c];
-    if (eflag_global) eng_vdwl += atomic_energy_[c];
-    if (eflag_atom) eatom[i] += atomic_energy_[c];
+    const double energy = atomic_energy_[c] * per_energy;
+    if (eflag_global) eng_vdwl += energy;
+    if (eflag_atom) eatom[i] += energy;
     for (int e = block.edge_offsets[c]; e < block.edge_offsets[c + 1]; ++e) {
       const int j = edges.neighbors()[e];
-      const double *const r = block.edge_vectors + 3 * e;
       const double *const g = edge_gradient_.data() + 3 * e;
       for (int k = 0; k < 3; ++k) {
-        f[i][k] += g[k];
-        f[j][k] -= g[k];
+        f[i][k] += g[k] * per_force;
+        f[j][k] -= g[k] * per_force;
       }
-      if (!vflag_either) continue;
-      const double v[6] = {-r[0] * g[0],
-                           -r[1] * g[1],
-                           -r[2] * g[2],
-                           -0.5 * (r[0] * g[1] + r[1] * g[0]),
-                           -0.5 * (r[0] * g[2] + r[2] * g[0]),
-                           -0.5 * (r[1] * g[2] + r[2] * g[1])};
-      for (int k = 0; k < 6; ++k) {
-        if (vflag_global) virial[k] += v[k];
-        if (!vflag_atom) continue;
-        vatom[i][k] += 0.5 * v[k];  // LAMMPS sends the ghosts' share home
-        vatom[j][k] += 0.5 * v[k];
-      }
+      if (vflag_either) add_virial(i, j, block.edge_vectors + 3 * e, g);
     }
   }
+}
+
+/* ----------------------------------------------------------------------
+   r in Angstrom, g in eV/Angstrom. Ghosts' shares of per-atom virials go home by LAMMPS's reverse communication.
+   stress/atom halves an edge between its atoms. centroid/stress/atom gives all of it to the neighbor, whose velocity
+   moves the center's energy: with it compute heat/flux is the exact current of these atomic energies.
+------------------------------------------------------------------------- */
+
+void PairAllegro::add_virial(int center, int neighbor, const double *r, const double *g) {
+  const double unit = -1.0 / units_.energy;
+  const double v[9] = {unit * r[0] * g[0], unit * r[1] * g[1], unit * r[2] * g[2],
+                       unit * r[0] * g[1], unit * r[0] * g[2], unit * r[1] * g[2],
+                       unit * r[1] * g[0], unit * r[2] * g[0], unit * r[2] * g[1]};
+  if (cvflag_atom)
+    for (int k = 0; k < 9; ++k) cvatom[neighbor][k] += v[k];
+  for (int k = 0; k < 6; ++k) {
+    const double symmetric = k < 3 ? v[k] : 0.5 * (v[k] + v[k + 3]);
+    if (vflag_global) virial[k] += symmetric;
+    if (!vflag_atom) continue;
+    vatom[center][k] += 0.5 * symmetric;
+    vatom[neighbor][k] += 0.5 * symmetric;
+  }
+}
+
+// " (atom ID n)" of the block's first center whose energy or gradients are not finite; empty if there is none.
+std::string PairAllegro::first_atom_not_finite(const allegro_dist::EdgeBuilder &edges) const {
+  const auto block = edges.block();
+  if (atomic_energy_.size() != static_cast<std::size_t>(block.num_centers)) return "";
+  for (int c = 0; c < block.num_centers; ++c) {
+    double sum = atomic_energy_[c];
+    for (int k = 3 * block.edge_offsets[c]; k < 3 * block.edge_offsets[c + 1]; ++k) sum += edge_gradient_[k];
+    if (!std::isfinite(sum)) return " (atom ID " + std::to_string(atom->tag[edges.centers()[c]]) + ")";
+  }
+  return "";
 }
 
 double PairAllegro::memory_usage() {

@@ -109,12 +109,13 @@ def test_newton_off_is_refused(lj_archive, tmp_path):
     assert "requires newton pair on, found newton pair off" in text
 
 
-def test_other_units_are_refused(lj_archive, tmp_path):
-    assert "requires units metal (eV, Angstrom), found units real" in failure(
-        tmp_path, coeff(lj_archive), head="units real"
+def test_units_without_an_absolute_scale_are_refused(lj_archive, tmp_path):
+    assert "requires units metal, real, electron, si, cgs, micro or nano, found units lj" in failure(
+        tmp_path, coeff(lj_archive), head="units lj"
     )
 
 
 def test_result_that_is_not_finite_ends_the_run(lj_archive, tmp_path):
     pair = coeff(lj_archive) + "\nset atom 2 z 3.0"  # on top of atom 1
-    assert "not finite for a center of type Ar with 1 neighbors" in failure(tmp_path, pair)
+    text = failure(tmp_path, pair)
+    assert "not finite for a center of type Ar with 1 neighbors" in text and "(atom ID 1)" in text
