@@ -1,0 +1,119 @@
+"""What LAMMPS users do to a system. Wherever a run ends, energy and forces must be the Python model's there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from allegro_dist.simulate.calculator import AllegroCalculator
+from tests.conftest import TYPE_NAMES
+from tests.lammps.lammps_run import in_lammps_frame, pair_allegro, start_lmp, write_data
+
+START = """\
+units metal
+atom_style atomic
+{before}
+boundary {boundary}
+box tilt large
+read_data structure.data
+{pair}
+neighbor 1.0 bin
+neigh_modify every 1 delay 0 check yes
+velocity all set 3.0 -2.0 1.0
+velocity all ramp vx -5 5 y 0 10
+timestep 0.0002
+thermo_modify lost error flush yes
+"""
+END = """
+run 0
+variable box string "$(xlo:%.17g) $(ylo:%.17g) $(zlo:%.17g) $(xhi:%.17g) $(yhi:%.17g) $(zhi:%.17g)"
+variable tilt string "$(xy:%.17g) $(xz:%.17g) $(yz:%.17g) $(pe:%.17g)"
+print "END ${box} ${tilt}"
+write_dump all custom end.dump id type x y z fx fy fz modify sort id format float %.17g
+"""
+NVE = "fix move all nve\n"
+TILTED = [[6, 0, 0], [5.5, 6, 0], [-5, 4, 6]]
+COMMANDS = {
+    "nve": NVE + "run 20",
+    "langevin": NVE + "fix bath all langevin 300 300 0.01 17\nrun 20\nunfix bath",
+    "nve of a group": "group few id <= 7\nfix move few nve\nrun 20",
+    "npt iso": "fix move all npt temp 300 300 0.02 iso 0 10000 0.05\nrun 20",
+    "npt aniso": "fix move all npt temp 300 300 0.02 aniso 0 10000 0.05\nrun 20",
+    "npt tri": "fix move all npt temp 300 300 0.02 tri 0 10000 0.05\nrun 20",
+    "nph": "fix move all nph x 0 10000 0.05\nrun 20",
+    "msst": "fix move all msst z 20 q 200 mu 0.001 tscale 0.01\nrun 20",
+    "deform": NVE + "fix shear all deform 1 x erate 10 xy erate 10 remap v\nrun 20",
+    "minimize": "minimize 0 1e-4 10 50",
+    "box relax": "fix relax all box/relax tri 0 vmax 0.01\nminimize 0 1e-4 10 50",
+    "balance": "balance 1.0 shift xyz 10 1.05\nfix even all balance 5 1.0 shift xz 10 1.05\n" + NVE + "run 20",
+    "replicate": "replicate 2 1 1\nvelocity all create 300 1\n" + NVE + "run 10",
+    "delete atoms": "group few id > 4\ndelete_atoms group few compress no\n" + NVE + "run 10",
+    "delete all but one": "group few id > 1\ndelete_atoms group few\n" + NVE + "run 2",
+    "delete a type": "group o type 2\ndelete_atoms group o\n" + NVE + "run 10",
+    "create atoms": "create_atoms 3 single 1.1 1.2 1.3\n" + NVE + "run 10",
+    "evaporate": "region all prism INF INF INF INF INF INF 0 0 0\nfix out all evaporate 5 2 all 17\n" + NVE + "run 20",
+    "change types": "set group all type/ratio 3 0.5 17\n" + NVE + "run 10",
+    "change box": "change_box all x scale 1.05 xy delta 0.3 remap units box\n" + NVE + "run 10",
+    "displace": "displace_atoms all random 0.1 0.1 0.1 17\n" + NVE + "run 10",
+    "sort and communicate": "comm_modify cutoff 8.0 mode single\natom_modify sort 1 2.0\n" + NVE + "run 10",
+    "restart": NVE
+    + "run 10\nwrite_restart half.restart\nclear\nread_restart half.restart\n{pair}\n"
+    + "neighbor 1.0 bin\n"
+    + NVE
+    + "run 10",
+    "write and read data": NVE
+    + "run 5\nwrite_data half.data\nclear\nunits metal\nread_data half.data\n{pair}\n"
+    + NVE
+    + "run 5",
+}
+
+
+def assert_end_is_the_models(folder, archive, atoms, commands, ranks=1, before=""):
+    """Runs the commands and holds the last state against the ASE calculator; returns that state."""
+    pair = pair_allegro(archive, TYPE_NAMES)
+    write_data(folder / "structure.data", atoms, TYPE_NAMES)
+    boundary = " ".join("p" if periodic else "f" for periodic in atoms.pbc)
+    text = START.format(boundary=boundary, pair=pair, before=before) + commands.format(pair=pair) + END
+    run = start_lmp(folder, text, ranks)
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
+    words = next(line for line in run.stdout.splitlines() if line.startswith("END")).split()[1:]
+    low, high, (xy, xz, yz), energy = np.split(np.array(words, dtype=float), (3, 6, 9))
+    length = high - low
+    table = np.loadtxt((folder / "end.dump").read_text().partition("ITEM: ATOMS")[2].splitlines()[1:], ndmin=2)
+    end = Atoms(
+        [TYPE_NAMES[int(k) - 1] for k in table[:, 1]],
+        positions=table[:, 2:5] - low,
+        cell=[[length[0], 0, 0], [xy, length[1], 0], [xz, yz, length[2]]],
+        pbc=atoms.pbc,
+    )
+    end.calc = AllegroCalculator(archive)
+    forces = end.get_forces()
+    np.testing.assert_allclose(energy[0], end.get_potential_energy(), rtol=0, atol=1e-10 * len(end))
+    np.testing.assert_allclose(table[:, 5:8], forces, rtol=0, atol=1e-9 * max(1.0, abs(forces).max()))
+    return end
+
+
+@pytest.mark.parametrize("ranks", (1, 4))
+@pytest.mark.parametrize("name", COMMANDS)
+def test_end_of_a_run_is_the_python_model_s(archives, triclinic_silica, tmp_path, name, ranks):
+    assert_end_is_the_models(tmp_path, archives["float64"], triclinic_silica, COMMANDS[name], ranks)
+
+
+@pytest.mark.parametrize("ranks", (1, 8))
+@pytest.mark.parametrize(
+    "atoms",
+    [
+        Atoms("Si", cell=[4.0] * 3, pbc=True),
+        Atoms("SiO", positions=[[0.1, 0, 0], [1.7, 0.2, 0.1]], cell=[3.2, 3.0, 3.1], pbc=True),
+        Atoms("Si", positions=[[5, 5, 5]], cell=[20.0] * 3),
+        Atoms("SiOH", positions=[[2, 5, 5], [3.6, 5, 5], [18, 5, 5]], cell=[20.0, 10.0, 10.0]),
+        Atoms("SiO2", positions=[[2, 2, 2], [3.6, 2, 2], [2, 3.6, 2]], cell=[8, 8, 20.0], pbc=[True, True, False]),
+        Atoms(
+            "SiO2", positions=[[2, 1, 1], [3.6, 1, 1], [2, 2.6, 1]], cell=[[6, 0, 0], [5.5, 6, 0], [-5, 4, 6]], pbc=True
+        ),
+    ],
+    ids=("one atom and its images", "cell below the cutoff", "one atom", "far apart", "slab", "strongly tilted"),
+)
+def test_small_and_strange_systems(archives, tmp_path, atoms, ranks):
+    assert_end_is_the_models(tmp_path, archives["float64"], in_lammps_frame(atoms), NVE + "run 5", ranks)

@@ -1,0 +1,78 @@
+"""The pair style beside LAMMPS's own: energies and forces add up, whoever handles which types."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from allegro_dist.simulate.calculator import AllegroCalculator
+from tests.conftest import TYPE_NAMES
+from tests.lammps.lammps_run import pair_allegro, run_lammps
+
+LJ = "pair_coeff 1 3 lj/cut 0.01 2.0\npair_coeff 2 3 lj/cut 0.02 1.8\npair_coeff 3 3 lj/cut 0.015 1.5"
+
+
+@pytest.mark.parametrize("ranks", (1, 2))
+def test_null_types_are_left_to_the_other_style(archives, triclinic_silica, tmp_path, ranks):
+    """H by lj/cut, Si and O by the model, which does not see H."""
+    atoms, archive = triclinic_silica, archives["float64"]
+    both = f"pair_style hybrid allegro lj/cut 6.0\npair_coeff * * allegro {archive} Si O NULL\n{LJ}"
+    rest = f"pair_style hybrid zero 5.0 lj/cut 6.0\npair_coeff 1*2 1*2 zero\n{LJ}"
+    together = run_lammps(tmp_path, atoms, TYPE_NAMES, both, ranks=ranks)
+    alone = run_lammps(tmp_path, atoms, TYPE_NAMES, rest, ranks=ranks)
+    ours = np.array([name != "H" for name in atoms.get_chemical_symbols()])
+    assert 0 < ours.sum() < len(atoms)
+    model = atoms[ours]
+    model.calc = AllegroCalculator(archive)
+    energies, forces = np.zeros(len(atoms)), np.zeros((len(atoms), 3))
+    energies[ours], forces[ours] = model.get_potential_energies(), model.get_forces()
+    np.testing.assert_allclose(together.energies, alone.energies + energies, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(together.forces, alone.forces + forces, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(together.energy, alone.energy + energies.sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("ranks", (1, 2))
+@pytest.mark.parametrize(
+    "style, coefficients",
+    [
+        ("zbl 2.0 3.0", ["* * zbl 14 14", "2 2 zbl 8 8", "3 3 zbl 1 1", "1 2 zbl 14 8", "1 3 zbl 14 1", "2 3 zbl 8 1"]),
+        ("lj/cut 4.0", ["* * lj/cut 0.01 1.5"]),
+    ],
+    ids=("zbl", "lj/cut"),
+)
+def test_overlay_is_the_sum(archives, triclinic_silica, tmp_path, style, coefficients, ranks):
+    name = style.split()[0]
+    own = "\n".join(f"pair_coeff {text}" for text in coefficients)
+    plain = f"pair_style {style}\n" + own.replace(f"{name} ", "")
+    overlay = f"pair_style hybrid/overlay allegro {style}\npair_coeff * * allegro {archives['float64']} Si O H\n" + own
+    runs = [
+        run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, ranks=ranks)
+        for pair in (overlay, plain, pair_allegro(archives["float64"], TYPE_NAMES))
+    ]
+    for quantity in ("energy", "energies", "forces", "virials", "virial"):
+        together, *parts = (np.asarray(getattr(run, quantity)) for run in runs)
+        np.testing.assert_allclose(together, sum(parts), rtol=0, atol=1e-10 * max(1, abs(together).max()))
+
+
+def test_two_lammps_types_of_one_element(archives, triclinic_silica, tmp_path):
+    """Type 4 is oxygen, too: with the cutoffs of oxygen's ordered pairs."""
+    one = run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair_allegro(archives["float64"], TYPE_NAMES))
+    symbols = np.array(triclinic_silica.get_chemical_symbols())
+    marked = triclinic_silica.copy()
+    oxygens = np.flatnonzero(symbols == "O")
+    symbols[oxygens[::2]] = "F"  # a name for the fourth type of the data file
+    marked.set_chemical_symbols(list(symbols))
+    pair = pair_allegro(archives["float64"], ["Si", "O", "H", "O"])
+    two = run_lammps(tmp_path, marked, [*TYPE_NAMES, "F"], pair)
+    np.testing.assert_allclose(two.energies, one.energies, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(two.forces, one.forces, rtol=0, atol=1e-10)
+
+
+def test_two_models_at_once(archives, lj_archive, mixed_crystal, tmp_path):
+    """Two archives in one run, each with an engine of its own: the same model twice is twice the energy."""
+    names = ["Ar", "Kr"]
+    one = run_lammps(tmp_path, mixed_crystal, names, pair_allegro(lj_archive, names))
+    ours = "\n".join(f"pair_coeff * * allegro {k} {lj_archive} Ar Kr" for k in (1, 2))
+    two = run_lammps(tmp_path, mixed_crystal, names, f"pair_style hybrid/overlay allegro allegro block 50\n{ours}")
+    np.testing.assert_allclose(two.energies, 2 * one.energies, rtol=1e-12)
+    np.testing.assert_allclose(two.forces, 2 * one.forces, rtol=0, atol=1e-12)
