@@ -1,4 +1,4 @@
-"""What must not matter: number of ranks, ranks without atoms, block size; and sums over atoms equal the totals."""
+"""What must not matter: ranks, threads, empty ranks, block size; and sums over atoms equal the totals."""
 
 from __future__ import annotations
 
@@ -33,6 +33,17 @@ def test_rank_count_changes_nothing(ranks, on_one_rank, archives, triclinic_sili
 def test_block_size_changes_nothing(block, on_one_rank, archives, triclinic_silica, tmp_path):
     pair = pair_allegro(archives["float64"], TYPE_NAMES, f"block {block}")
     assert_same(run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, steps=3), on_one_rank, 1e-10)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_thread_count_changes_nothing_to_the_bit(threads, archives, triclinic_silica, tmp_path, monkeypatch):
+    pair = pair_allegro(archives["float64"], TYPE_NAMES, "block 100000")  # the same sums of forces
+    runs = []
+    for count in (1, threads):
+        monkeypatch.setenv("OMP_NUM_THREADS", str(count))
+        runs.append(run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, steps=3))
+    assert f"using {threads} OpenMP thread(s)" in runs[1].output
+    assert_same(runs[1], runs[0], 0.0)
 
 
 def test_ranks_without_atoms_change_nothing(archives, tmp_path):
