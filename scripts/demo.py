@@ -73,13 +73,28 @@ class Demo:
         run([*ranks, PROGRAMS / "allegro-dist", "train", self.config, *changes], cwd=ROOT)
 
     def deploy(self) -> None:
-        """Archives in both precisions from one set of weights, and the errors of the first on the test frames."""
-        weights = self.train_folder / "best.ckpt"
+        """Archives in both precisions from one set of weights, and the errors of the first on the test frames.
+
+        Of the last epoch, when the learning rate has come down: too few frames validate to choose one by them.
+        """
+        weights = self.train_folder / "last.ckpt"
         for dtype in ("float32", "float64"):
             out = self.archive(dtype)
             if not out.exists() or out.stat().st_mtime < weights.stat().st_mtime:
                 self.say(f"deploying {out.name}")
-                run([PROGRAMS / "allegro-dist", "deploy", self.train_folder, "-o", out, "--dtype", dtype])
+                run(
+                    [
+                        PROGRAMS / "allegro-dist",
+                        "deploy",
+                        self.train_folder,
+                        "--weights",
+                        "last",
+                        "-o",
+                        out,
+                        "--dtype",
+                        dtype,
+                    ]
+                )
         self.say("errors on the test frames")
         errors = self.folder / "errors.json"
         run([PROGRAMS / "allegro-dist", "evaluate", self.archive("float32"), TEST, "--json", errors])
