@@ -19,29 +19,27 @@ struct TypeMap {
   double length_unit = 1.0;           // of LAMMPS, in Angstrom
 };
 
-// Walks a full neighbor list in blocks of at most max_edges edges (one center at least), so that memory and working
-// set are bounded by the block and not by the system.
+// Cuts a full neighbor list into blocks: block b is the list's positions starts[b] .. starts[b + 1] - 1. A block has at
+// most max_edges listed neighbors, and centers, but one center at least. The cuts depend on nothing else, so sums taken
+// block by block are the same, bit by bit, for any number of threads.
+std::vector<int> block_starts(const LAMMPS_NS::NeighList &list, int max_edges);
+
+// Gathers the edges of one block at a time: the listed neighbors (with LAMMPS's skin) that are within the cutoff.
 class EdgeBuilder {
  public:
-  EdgeBuilder(const TypeMap &types, int max_edges) : types_(types), max_edges_(max_edges) {}
-
-  void start(const LAMMPS_NS::NeighList &list, const double *const *x, const int *type);
-  bool next();  // builds the next block; false at the end
+  void build(const LAMMPS_NS::NeighList &list, int begin, int end, const double *const *x, const int *type,
+             const TypeMap &types);
 
   EdgeBlock block() const;
   const std::vector<int> &centers() const { return centers_; }      // local index of each center
   const std::vector<int> &neighbors() const { return neighbors_; }  // local or ghost index of each edge's neighbor
+  double memory_usage() const;
 
  private:
-  void append_center(int center);
+  void grow(std::size_t num_neighbors);
 
-  const TypeMap &types_;
-  int max_edges_;
-  const LAMMPS_NS::NeighList *list_ = nullptr;
-  const double *const *x_ = nullptr;
-  const int *type_ = nullptr;
-  int position_ = 0;
-  std::vector<int> centers_, center_types_, offsets_, neighbors_, neighbor_types_;
+  std::vector<int> centers_, center_types_, offsets_;
+  std::vector<int> neighbors_, neighbor_types_;  // as long as the longest block's list so far; offsets_ tell the edges
   std::vector<double> vectors_;
 };
 

@@ -1,5 +1,6 @@
 /* ----------------------------------------------------------------------
-   Pair style allegro: runs an allegro_dist archive in LAMMPS.
+   Pair style allegro: runs an allegro_dist archive in LAMMPS. Here: its
+   commands, and what is set up before a run.
 
    This file derives from LAMMPS's class Pair and is distributed under the
    GNU General Public License, version 2; see LICENSE in this directory.
@@ -18,7 +19,6 @@
 #include "update.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <exception>
 
@@ -128,6 +128,7 @@ void PairAllegro::open_archive(const std::string &path) {
   const int local_rank = rank_on_node(world);
   try {
     engine_ = allegro_dist::load_engine(path, {device_, local_rank, comm->nthreads, evaluator_});
+    workers_.assign(engine_->num_workers(), {});
   } catch (const std::exception &exception) {
     failure = exception.what();
   }
@@ -189,85 +190,9 @@ double PairAllegro::init_one(int i, int j) {
          units_.length;  // LAMMPS's own pair cutoff is symmetric
 }
 
-/* ----------------------------------------------------------------------
-   F_center += g, F_neighbor -= g, virial = -r (x) g with g = dE_center/dr, r = r_neighbor - r_center
-------------------------------------------------------------------------- */
-
-void PairAllegro::compute(int eflag, int vflag) {
-  ev_init(eflag, vflag);
-  allegro_dist::EdgeBuilder edges(types_, block_edges_ > 0 ? block_edges_ : engine_->preferred_block_edges());
-  std::string failure;
-  try {
-    edges.start(*list, atom->x, atom->type);
-    while (edges.next()) {
-      const auto block = edges.block();
-      atomic_energy_.assign(block.num_centers, 0.0);
-      edge_gradient_.resize(3 * static_cast<std::size_t>(block.num_edges()));
-      engine_->evaluate(block, atomic_energy_.data(), edge_gradient_.data());
-      add_block(edges);
-    }
-  } catch (const std::exception &exception) {
-    failure = exception.what() + first_atom_not_finite(edges);
-  }
-  if (!failure.empty()) error->one(FLERR, "pair style allegro, step {}: {}", update->ntimestep, failure);
-}
-
-void PairAllegro::add_block(const allegro_dist::EdgeBuilder &edges) {
-  const auto block = edges.block();
-  const double per_energy = 1.0 / units_.energy, per_force = units_.length / units_.energy;
-  double **f = atom->f;
-  for (int c = 0; c < block.num_centers; ++c) {
-    const int i = edges.centers()[c];
-    const double energy = atomic_energy_[c] * per_energy;
-    if (eflag_global) eng_vdwl += energy;
-    if (eflag_atom) eatom[i] += energy;
-    for (int e = block.edge_offsets[c]; e < block.edge_offsets[c + 1]; ++e) {
-      const int j = edges.neighbors()[e];
-      const double *const g = edge_gradient_.data() + 3 * e;
-      for (int k = 0; k < 3; ++k) {
-        f[i][k] += g[k] * per_force;
-        f[j][k] -= g[k] * per_force;
-      }
-      if (vflag_either) add_virial(i, j, block.edge_vectors + 3 * e, g);
-    }
-  }
-}
-
-/* ----------------------------------------------------------------------
-   r in Angstrom, g in eV/Angstrom. Ghosts' shares of per-atom virials go home by LAMMPS's reverse communication.
-   stress/atom halves an edge between its atoms. centroid/stress/atom gives all of it to the neighbor, whose velocity
-   moves the center's energy: with it compute heat/flux is the exact current of these atomic energies.
-------------------------------------------------------------------------- */
-
-void PairAllegro::add_virial(int center, int neighbor, const double *r, const double *g) {
-  const double unit = -1.0 / units_.energy;
-  const double v[9] = {unit * r[0] * g[0], unit * r[1] * g[1], unit * r[2] * g[2],
-                       unit * r[0] * g[1], unit * r[0] * g[2], unit * r[1] * g[2],
-                       unit * r[1] * g[0], unit * r[2] * g[0], unit * r[2] * g[1]};
-  if (cvflag_atom)
-    for (int k = 0; k < 9; ++k) cvatom[neighbor][k] += v[k];
-  for (int k = 0; k < 6; ++k) {
-    const double symmetric = k < 3 ? v[k] : 0.5 * (v[k] + v[k + 3]);
-    if (vflag_global) virial[k] += symmetric;
-    if (!vflag_atom) continue;
-    vatom[center][k] += 0.5 * symmetric;
-    vatom[neighbor][k] += 0.5 * symmetric;
-  }
-}
-
-// " (atom ID n)" of the block's first center whose energy or gradients are not finite; empty if there is none.
-std::string PairAllegro::first_atom_not_finite(const allegro_dist::EdgeBuilder &edges) const {
-  const auto block = edges.block();
-  if (atomic_energy_.size() != static_cast<std::size_t>(block.num_centers)) return "";
-  for (int c = 0; c < block.num_centers; ++c) {
-    double sum = atomic_energy_[c];
-    for (int k = 3 * block.edge_offsets[c]; k < 3 * block.edge_offsets[c + 1]; ++k) sum += edge_gradient_[k];
-    if (!std::isfinite(sum)) return " (atom ID " + std::to_string(atom->tag[edges.centers()[c]]) + ")";
-  }
-  return "";
-}
-
 double PairAllegro::memory_usage() {
-  return Pair::memory_usage() +
-         static_cast<double>(sizeof(double)) * (atomic_energy_.capacity() + edge_gradient_.capacity());
+  double bytes = Pair::memory_usage();
+  for (const Worker &work : workers_)
+    bytes += work.edges.memory_usage() + sizeof(double) * (work.energy.capacity() + work.gradient.capacity());
+  return bytes;
 }

@@ -35,20 +35,26 @@ class PairAllegro : public Pair {
   double memory_usage() override;
 
  private:
+  struct Worker {  // what a thread owns: one block
+    allegro_dist::EdgeBuilder edges;
+    std::vector<double> energy, gradient;
+  };
+
   void allocate();
   void open_archive(const std::string &path);
   void map_types(const std::string &path, int num_elements, char **names);
-  void add_block(const allegro_dist::EdgeBuilder &edges);
+  std::string evaluate_block(int begin, int end, int worker);
+  std::string first_atom_not_finite(const Worker &work) const;
+  void add_block(const Worker &work);
   void add_virial(int center, int neighbor, const double *r, const double *g);
-  std::string first_atom_not_finite(const allegro_dist::EdgeBuilder &edges) const;
   void report(const std::string &path) const;
 
   std::string device_ = "auto", evaluator_ = "auto";
   int block_edges_ = 0;  // 0: what the evaluator prefers
   std::unique_ptr<allegro_dist::Engine> engine_;
   allegro_dist::TypeMap types_;
-  allegro_dist::Units units_;                          // of this run, which update knows
-  std::vector<double> atomic_energy_, edge_gradient_;  // of one block
+  allegro_dist::Units units_;  // of this run, which update knows
+  std::vector<Worker> workers_;
 };
 
 }  // namespace LAMMPS_NS

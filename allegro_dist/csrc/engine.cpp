@@ -30,7 +30,7 @@ std::vector<double> sized(std::size_t size) {
 SelfCheck run_self_check(const std::string &path, const ArchiveInfo &info, Evaluator &evaluator) {
   const CheckData &check = info.check;
   std::vector<double> energy = sized(check.atomic_energy.size()), gradient = sized(check.edge_gradient.size());
-  evaluator.evaluate(check.block(), energy.data(), gradient.data());
+  evaluator.evaluate(check.block(), 0, energy.data(), gradient.data());
   const SelfCheck found{largest_deviation(energy, check.atomic_energy),
                         largest_deviation(gradient, check.edge_gradient)};
   if (found.energy_error <= check.energy_tolerance && found.gradient_error <= check.gradient_tolerance) return found;
@@ -115,15 +115,16 @@ class ArchiveEngine final : public Engine {
   const std::string &device() const override { return archive_.evaluator->device(); }
   const std::string &evaluator() const override { return archive_.evaluator->name(); }
   int preferred_block_edges() const override { return archive_.evaluator->preferred_block_edges(); }
+  int num_workers() const override { return archive_.evaluator->num_workers(); }
   const SelfCheck &self_check() const override { return self_check_; }
 
   double cutoff(int center_type, int neighbor_type) const override {
     return archive_.info.cutoffs.at(center_type * type_names().size() + neighbor_type);
   }
 
-  void evaluate(const EdgeBlock &block, double *atomic_energy, double *edge_gradient) override {
+  void evaluate(const EdgeBlock &block, int worker, double *atomic_energy, double *edge_gradient) override {
     if (block.num_centers == 0) return;
-    archive_.evaluator->evaluate(block, atomic_energy, edge_gradient);
+    archive_.evaluator->evaluate(block, worker, atomic_energy, edge_gradient);
     for (int i = 0; i < block.num_centers; ++i) require_finite(block, i, atomic_energy[i], edge_gradient);
   }
 

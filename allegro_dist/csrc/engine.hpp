@@ -27,7 +27,7 @@ struct EngineOptions {
   // auto | cpu | cuda | cuda:N; auto takes a GPU where there is one. emulated: the GPU's code on the host, for tests
   std::string device = "auto";
   int local_rank = 0;                    // rank on this node: "auto" and "cuda" take GPU local_rank modulo their number
-  int num_threads = 1;                   // threads of the evaluator's own parallel loops
+  int num_threads = 1;                   // callers' threads (see num_workers), or torch's own
   std::string evaluator = "auto";        // auto | fused | torchscript; auto: fused for Allegro models
   std::string instruction_set = "auto";  // auto | avx512 | avx2 | baseline; of the fused evaluator
   std::string dtype = "auto";            // auto | float32 | float64; of the fused evaluator; auto: the archive's
@@ -51,11 +51,14 @@ class Engine {
   virtual const std::string &device() const = 0;                        // "cpu" | "cuda:N" | "emulated:0"
   virtual const std::string &evaluator() const = 0;                     // which evaluator is in use
   virtual int preferred_block_edges() const = 0;                        // edges per block that it runs best with
+  virtual int num_workers() const = 0;                                  // blocks that may be evaluated at once
   virtual const SelfCheck &self_check() const = 0;
 
   // Writes atomic_energy [num_centers] (eV) and edge_gradient [num_edges, 3] = dE/d(edge_vectors) (eV/Angstrom).
+  // Threads may call at once, each as another worker, 0 .. num_workers() - 1: workers have memory of their own.
+  // An atom's results depend neither on the worker nor on the rest of the block.
   // Throws std::runtime_error when a result is not finite, naming the center.
-  virtual void evaluate(const EdgeBlock &block, double *atomic_energy, double *edge_gradient) = 0;
+  virtual void evaluate(const EdgeBlock &block, int worker, double *atomic_energy, double *edge_gradient) = 0;
 };
 
 // Reads the archive, and evaluates the structures it carries on the device that will be used.

@@ -12,10 +12,11 @@ namespace allegro_dist {
 class Evaluator {
  public:
   virtual ~Evaluator() = default;
-  virtual void evaluate(const EdgeBlock &block, double *atomic_energy, double *edge_gradient) = 0;
+  virtual void evaluate(const EdgeBlock &block, int worker, double *atomic_energy, double *edge_gradient) = 0;
   virtual const std::string &name() const = 0;
   virtual const std::string &device() const = 0;
   virtual int preferred_block_edges() const = 0;
+  virtual int num_workers() const { return 1; }
 };
 
 // What EngineOptions::device means on a machine with so many GPUs.

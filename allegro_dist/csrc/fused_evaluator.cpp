@@ -1,5 +1,5 @@
 // The evaluator of Allegro models on CPUs: cuts blocks into chunks that stay in cache and runs the kernel of this
-// machine's instruction set on them, on as many threads as asked for.
+// machine's instruction set on them. Threads work on blocks of their own, as workers.
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
@@ -14,7 +14,7 @@ namespace {
 // A chunk's rows take about 4 kB per edge and should stay in L2; more centers amortize the products over atoms.
 constexpr int chunk_edges = 224;
 constexpr int chunk_atoms = 64;  // bounds chunks of centers with few neighbors
-constexpr int block_edges_per_thread = 1024;
+constexpr int block_edges = 2048;
 
 template <class T>
 Kernel<T> kernel_of(const std::string &instruction_set) {
@@ -61,21 +61,11 @@ class FusedEvaluator final : public Evaluator {
 
   const std::string &name() const override { return name_; }
   const std::string &device() const override { return device_; }
-  int preferred_block_edges() const override { return block_edges_per_thread * static_cast<int>(workers_.size()); }
+  int preferred_block_edges() const override { return block_edges; }
+  int num_workers() const override { return static_cast<int>(workers_.size()); }
 
-  void evaluate(const EdgeBlock &block, double *atomic_energy, double *edge_gradient) override {
-    const int num_workers = static_cast<int>(workers_.size());
-    // Each thread takes a run of centers with its share of the edges; centers are independent, so results do not
-    // depend on the split.
-    std::vector<int> first(num_workers + 1, block.num_centers);
-    for (int w = 0; w < num_workers; ++w) {
-      const long share = static_cast<long>(block.num_edges()) * w / num_workers;
-      first[w] = static_cast<int>(std::lower_bound(block.edge_offsets, block.edge_offsets + block.num_centers, share) -
-                                  block.edge_offsets);
-    }
-    first[0] = 0;
-#pragma omp parallel for num_threads(num_workers) schedule(static, 1) if (num_workers > 1)
-    for (int w = 0; w < num_workers; ++w) run(workers_[w], block, first[w], first[w + 1], atomic_energy, edge_gradient);
+  void evaluate(const EdgeBlock &block, int worker, double *atomic_energy, double *edge_gradient) override {
+    run(workers_[worker], block, atomic_energy, edge_gradient);
     if (!model_.charges.empty()) add_repulsion(block, atomic_energy, edge_gradient);
   }
 
@@ -94,10 +84,10 @@ class FusedEvaluator final : public Evaluator {
     }
   };
 
-  void run(Worker &worker, const EdgeBlock &block, int begin, int end, double *atomic_energy, double *edge_gradient) {
+  void run(Worker &worker, const EdgeBlock &block, double *atomic_energy, double *edge_gradient) {
     const int *const offsets = block.edge_offsets;
-    for (int a = begin, next; a < end; a = next) {
-      next = end_of_chunk(offsets, a, end, chunk_edges, chunk_atoms);
+    for (int a = 0, next; a < block.num_centers; a = next) {
+      next = end_of_chunk(offsets, a, block.num_centers, chunk_edges, chunk_atoms);
       worker.grow(*planned_, kernel_, offsets[next] - offsets[a], next - a);
       Chunk chunk;
       chunk.num_atoms = next - a;

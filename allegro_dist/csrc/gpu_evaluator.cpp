@@ -143,7 +143,7 @@ class GpuEvaluator final : public Evaluator {
   const std::string &device() const override { return device_; }
   int preferred_block_edges() const override { return block_edges; }
 
-  void evaluate(const EdgeBlock &block, double *atomic_energy, double *edge_gradient) override {
+  void evaluate(const EdgeBlock &block, int /*worker*/, double *atomic_energy, double *edge_gradient) override {
     gpu::use_device(device_number_);
     const std::size_t centers = block.num_centers, edges = block.num_edges();
     cut(block);

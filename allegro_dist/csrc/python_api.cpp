@@ -1,9 +1,11 @@
 // The engine for Python's ctypes (allegro_dist/engine.py): plain functions, no exception crosses.
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "engine.hpp"
 
@@ -33,6 +35,33 @@ void require_valid(const EdgeBlock &block, int num_types) {
                                   std::to_string(block.edge_offsets[i + 1]) + " at center " + std::to_string(i));
   }
   for (int e = 0; e < block.num_edges(); ++e) require_type("neighbor_types", e, block.neighbor_types[e], num_types);
+}
+
+// Each worker takes a run of centers with its share of the edges.
+void evaluate_by_all_workers(Engine &engine, const EdgeBlock &block, double *atomic_energy, double *edge_gradient) {
+  const int num_workers = engine.num_workers();
+  const int *const offsets = block.edge_offsets, *const end = offsets + block.num_centers;
+  std::vector<std::exception_ptr> failures(num_workers);
+#pragma omp parallel for num_threads(num_workers) schedule(static, 1)
+  for (int w = 0; w < num_workers; ++w) {
+    const auto first_center = [&](int worker) {
+      const long share = static_cast<long>(block.num_edges()) * worker / num_workers;
+      return worker == num_workers ? block.num_centers
+                                   : static_cast<int>(std::lower_bound(offsets, end, share) - offsets);
+    };
+    const int first = first_center(w), count = first_center(w + 1) - first, edge = offsets[first];
+    try {
+      std::vector<int> own_offsets(offsets + first, offsets + first + count + 1);
+      for (int &offset : own_offsets) offset -= edge;
+      engine.evaluate({count, block.center_types + first, own_offsets.data(), block.edge_vectors + 3L * edge,
+                       block.neighbor_types + edge},
+                      w, atomic_energy + first, edge_gradient + 3L * edge);
+    } catch (...) {
+      failures[w] = std::current_exception();
+    }
+  }
+  for (const auto &failure : failures)
+    if (failure) std::rethrow_exception(failure);
 }
 
 }  // namespace
@@ -78,7 +107,7 @@ ALLEGRO_EXPORT int allegro_dist_engine_evaluate(Engine *engine, int num_centers,
   try {
     const EdgeBlock block{num_centers, center_types, edge_offsets, edge_vectors, neighbor_types};
     require_valid(block, static_cast<int>(engine->type_names().size()));
-    engine->evaluate(block, atomic_energy, edge_gradient);
+    evaluate_by_all_workers(*engine, block, atomic_energy, edge_gradient);
     return 0;
   } catch (const std::exception &error) {
     write_message(message, size, error.what());

@@ -61,7 +61,7 @@ class TorchScriptEvaluator final : public Evaluator {
   const std::string &device() const override { return device_name_; }
   int preferred_block_edges() const override { return device_.is_cuda() ? cuda_block_edges : cpu_block_edges; }
 
-  void evaluate(const EdgeBlock &block, double *atomic_energy, double *edge_gradient) override {
+  void evaluate(const EdgeBlock &block, int /*worker*/, double *atomic_energy, double *edge_gradient) override {
     // Set each time: a caller in the same process (Python) may have changed it, and it is cheap when it has not.
     if (at::get_num_threads() != num_threads_) at::set_num_threads(num_threads_);
     try {

@@ -79,16 +79,17 @@ def pair_allegro(archive: Path, elements: Sequence[str], options: str = "") -> s
     return f"pair_style allegro {options}\npair_coeff * * {archive} {' '.join(elements)}"
 
 
-def start_lmp(folder: Path, text: str, ranks: int = 1) -> subprocess.CompletedProcess[str]:
+def start_lmp(folder: Path, text: str, ranks: int = 1, threads: int = 1) -> subprocess.CompletedProcess[str]:
     """Runs lmp on an input; a run that hangs is a failure."""
     (folder / "in.test").write_text(text)
     command = [str(MPIEXEC), "-n", str(ranks), *lmp_command(["-in", "in.test", "-log", "none"])]
-    environment = lmp_environment(os.environ)
+    environment = lmp_environment(os.environ | {"OMP_NUM_THREADS": str(threads)})
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
 def run_lammps(folder: Path, atoms: Atoms, type_names: Sequence[str], pair: str, *, ranks: int = 1, steps: int = 0,
-               head: str = "units metal", processors: str = "", skin: float = 1.0) -> LammpsResult:  # fmt: skip
+               threads: int = 1, head: str = "units metal", processors: str = "", skin: float = 1.0,
+               ) -> LammpsResult:  # fmt: skip
     """Energies, forces and virials of a structure after `steps` steps of NVE from rest.
 
     Args:
@@ -98,7 +99,7 @@ def run_lammps(folder: Path, atoms: Atoms, type_names: Sequence[str], pair: str,
     write_data(folder / "structure.data", atoms, type_names)
     boundary = " ".join("p" if periodic else "f" for periodic in atoms.pbc)
     run = start_lmp(folder, INPUT.format(head=head, boundary=boundary, processors=processors, pair=pair, skin=skin,
-                                         steps=steps), ranks)  # fmt: skip
+                                         steps=steps), ranks, threads)  # fmt: skip
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     lines = run.stdout.splitlines()
     after = next(k for k, line in enumerate(lines) if line.startswith("Loop time"))

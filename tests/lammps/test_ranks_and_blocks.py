@@ -29,6 +29,39 @@ def test_rank_count_changes_nothing(ranks, on_one_rank, archives, triclinic_sili
     assert_same(found, on_one_rank, 1e-10)
 
 
+def assert_identical(a: LammpsResult, b: LammpsResult) -> None:
+    """Bit by bit."""
+    assert a.energy == b.energy
+    for name in ("positions", "forces", "energies", "virials", "virial"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 4])
+def test_thread_count_changes_no_bit(threads, archives, triclinic_silica, tmp_path):
+    pair = pair_allegro(archives["float32"], TYPE_NAMES, "block 150")
+    one = run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, steps=3)
+    assert_identical(run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, threads=threads, steps=3), one)
+
+
+def test_threads_on_two_ranks_change_no_bit(archives, triclinic_silica, tmp_path):
+    pair = pair_allegro(archives["float64"], TYPE_NAMES, "block 150")
+    one = run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, ranks=2, steps=3)
+    assert_identical(run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, ranks=2, threads=3, steps=3), one)
+
+
+@pytest.mark.parametrize("evaluator", ["fused", "torchscript"])
+def test_more_threads_than_atoms_change_nothing(evaluator, archives, tmp_path):
+    atoms = silica(seed=9)[:3]
+    atoms.pbc = False
+    atoms.set_cell([30.0, 30.0, 30.0])
+    atoms.positions += 12.0
+    pair = pair_allegro(archives["float64"], TYPE_NAMES, f"evaluator {evaluator}")
+    one = run_lammps(tmp_path, atoms, TYPE_NAMES, pair, steps=3)
+    assert_same(run_lammps(tmp_path, atoms, TYPE_NAMES, pair, threads=4, steps=3), one, 1e-11)
+    found = run_lammps(tmp_path, atoms, TYPE_NAMES, pair, ranks=2, processors="processors 2 1 1", threads=4, steps=3)
+    assert_same(found, one, 1e-11)
+
+
 @pytest.mark.parametrize("block", [1, 40, 100000])
 def test_block_size_changes_nothing(block, on_one_rank, archives, triclinic_silica, tmp_path):
     pair = pair_allegro(archives["float64"], TYPE_NAMES, f"block {block}")
