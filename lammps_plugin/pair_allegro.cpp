@@ -12,6 +12,7 @@
 #include "comm.h"
 #include "engine_loader.hpp"
 #include "error.h"
+#include "first_failure.hpp"
 #include "force.h"
 #include "memory.h"
 #include "neigh_list.h"
@@ -26,21 +27,8 @@ using namespace LAMMPS_NS;
 
 namespace {
 
-// Joins the ranks' outcomes: the text of the lowest rank that failed, the same on all; empty when none did.
-// Without it one rank's error (a file missing on its node) would leave the others waiting.
-std::string first_failure(const std::string &mine, MPI_Comm world) {
-  int rank, num_ranks, failing, length = static_cast<int>(mine.size());
-  MPI_Comm_rank(world, &rank);
-  MPI_Comm_size(world, &num_ranks);
-  const int candidate = mine.empty() ? num_ranks : rank;
-  MPI_Allreduce(&candidate, &failing, 1, MPI_INT, MPI_MIN, world);
-  if (failing == num_ranks) return "";
-  MPI_Bcast(&length, 1, MPI_INT, failing, world);
-  std::string text = mine;
-  text.resize(length);
-  MPI_Bcast(text.data(), length, MPI_CHAR, failing, world);
-  return text;
-}
+// One block takes a core about a millisecond, a turn of another process several.
+constexpr int slots_per_thread = 8;
 
 int rank_on_node(MPI_Comm world) {
   MPI_Comm node;
@@ -128,11 +116,12 @@ void PairAllegro::open_archive(const std::string &path) {
   const int local_rank = rank_on_node(world);
   try {
     engine_ = allegro_dist::load_engine(path, {device_, local_rank, comm->nthreads, evaluator_});
-    workers_.assign(engine_->num_workers(), {});
+    const int num_workers = engine_->num_workers();
+    slots_.assign(num_workers == 1 ? 1 : slots_per_thread * num_workers, {});
   } catch (const std::exception &exception) {
     failure = exception.what();
   }
-  failure = first_failure(failure, world);
+  failure = allegro_dist::first_failure(failure, world);
   if (!failure.empty()) error->all(FLERR, "pair style allegro: " + failure);
 }
 
@@ -192,7 +181,7 @@ double PairAllegro::init_one(int i, int j) {
 
 double PairAllegro::memory_usage() {
   double bytes = Pair::memory_usage();
-  for (const Worker &work : workers_)
-    bytes += work.edges.memory_usage() + sizeof(double) * (work.energy.capacity() + work.gradient.capacity());
+  for (const Slot &slot : slots_)
+    bytes += slot.edges.memory_usage() + sizeof(double) * (slot.energy.capacity() + slot.gradient.capacity());
   return bytes;
 }

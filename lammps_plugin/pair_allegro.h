@@ -35,17 +35,18 @@ class PairAllegro : public Pair {
   double memory_usage() override;
 
  private:
-  struct Worker {  // what a thread owns: one block
+  struct Slot {  // one block, and what became of it
     allegro_dist::EdgeBuilder edges;
     std::vector<double> energy, gradient;
+    std::string failure;
   };
 
   void allocate();
   void open_archive(const std::string &path);
   void map_types(const std::string &path, int num_elements, char **names);
-  std::string evaluate_block(int begin, int end, int worker);
-  std::string first_atom_not_finite(const Worker &work) const;
-  void add_block(const Worker &work);
+  void evaluate_block(int begin, int end, int worker, Slot &slot) const;
+  std::string first_atom_not_finite(const Slot &slot) const;
+  void add_block(const Slot &slot);
   void add_virial(int center, int neighbor, const double *r, const double *g);
   void report(const std::string &path) const;
 
@@ -54,7 +55,7 @@ class PairAllegro : public Pair {
   std::unique_ptr<allegro_dist::Engine> engine_;
   allegro_dist::TypeMap types_;
   allegro_dist::Units units_;  // of this run, which update knows
-  std::vector<Worker> workers_;
+  std::vector<Slot> slots_;
 };
 
 }  // namespace LAMMPS_NS

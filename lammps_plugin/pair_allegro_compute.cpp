@@ -1,8 +1,7 @@
 /* ----------------------------------------------------------------------
    Pair style allegro: what is done at every step.
 
-   Threads gather and evaluate blocks as they come; sums are taken in the blocks' order, one block after the other, so
-   that they do not depend on the threads.
+   Threads gather and evaluate blocks as they come; sums are taken in the blocks' order (in_order.hpp).
 
    This file derives from LAMMPS's class Pair and is distributed under the
    GNU General Public License, version 2; see LICENSE in this directory.
@@ -12,6 +11,8 @@
 
 #include "atom.h"
 #include "error.h"
+#include "first_failure.hpp"
+#include "in_order.hpp"
 #include "update.h"
 
 #include <cmath>
@@ -24,44 +25,40 @@ void PairAllegro::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
   const int block_edges = block_edges_ > 0 ? block_edges_ : engine_->preferred_block_edges();
   const std::vector<int> starts = allegro_dist::block_starts(*list, block_edges);
+  allegro_dist::InOrder blocks(static_cast<int>(starts.size()) - 1, static_cast<int>(slots_.size()));
   std::string failure;
-#pragma omp parallel for ordered schedule(dynamic, 1) num_threads(engine_->num_workers())
-  for (std::size_t b = 0; b < starts.size() - 1; ++b) {
-    const int worker = omp_get_thread_num();
-    const std::string outcome = evaluate_block(starts[b], starts[b + 1], worker);
-#pragma omp ordered
-    {
-      if (failure.empty()) failure = outcome;
-      if (failure.empty()) add_block(workers_[worker]);
-    }
-  }
-  if (!failure.empty()) error->one(FLERR, "pair style allegro, step {}: {}", update->ntimestep, failure);
+#pragma omp parallel num_threads(engine_->num_workers())
+  blocks.run([&](int b, int slot) { evaluate_block(starts[b], starts[b + 1], omp_get_thread_num(), slots_[slot]); },
+             [&](int slot) {
+               if (failure.empty()) failure = slots_[slot].failure;
+               if (failure.empty()) add_block(slots_[slot]);
+             });
+  failure = allegro_dist::first_failure(failure, world);
+  if (!failure.empty()) error->all(FLERR, "pair style allegro, step {}: {}", update->ntimestep, failure);
 }
 
-// What went wrong, or nothing.
-std::string PairAllegro::evaluate_block(int begin, int end, int worker) {
-  Worker &work = workers_[worker];
+void PairAllegro::evaluate_block(int begin, int end, int worker, Slot &slot) const {
+  slot.failure.clear();
   try {
-    work.edges.build(*list, begin, end, atom->x, atom->type, types_);
-    const auto block = work.edges.block();
+    slot.edges.build(*list, begin, end, atom->x, atom->type, types_);
+    const auto block = slot.edges.block();
     const auto num_components = 3 * static_cast<std::size_t>(block.num_edges());
-    work.energy.assign(block.num_centers, 0.0);
-    if (work.gradient.size() < num_components) work.gradient.resize(num_components);
-    engine_->evaluate(block, worker, work.energy.data(), work.gradient.data());
-    return "";
+    slot.energy.assign(block.num_centers, 0.0);
+    if (slot.gradient.size() < num_components) slot.gradient.resize(num_components);
+    engine_->evaluate(block, worker, slot.energy.data(), slot.gradient.data());
   } catch (const std::exception &exception) {
-    return exception.what() + first_atom_not_finite(work);
+    slot.failure = exception.what() + first_atom_not_finite(slot);
   }
 }
 
 // " (atom ID n)" of the block's first center whose energy or gradients are not finite; empty if there is none.
-std::string PairAllegro::first_atom_not_finite(const Worker &work) const {
-  const auto block = work.edges.block();
-  if (work.energy.size() != static_cast<std::size_t>(block.num_centers)) return "";
+std::string PairAllegro::first_atom_not_finite(const Slot &slot) const {
+  const auto block = slot.edges.block();
+  if (slot.energy.size() != static_cast<std::size_t>(block.num_centers)) return "";
   for (int c = 0; c < block.num_centers; ++c) {
-    double sum = work.energy[c];
-    for (int k = 3 * block.edge_offsets[c]; k < 3 * block.edge_offsets[c + 1]; ++k) sum += work.gradient[k];
-    if (!std::isfinite(sum)) return " (atom ID " + std::to_string(atom->tag[work.edges.centers()[c]]) + ")";
+    double sum = slot.energy[c];
+    for (int k = 3 * block.edge_offsets[c]; k < 3 * block.edge_offsets[c + 1]; ++k) sum += slot.gradient[k];
+    if (!std::isfinite(sum)) return " (atom ID " + std::to_string(atom->tag[slot.edges.centers()[c]]) + ")";
   }
   return "";
 }
@@ -70,18 +67,18 @@ std::string PairAllegro::first_atom_not_finite(const Worker &work) const {
    F_center += g, F_neighbor -= g, virial = -r (x) g with g = dE_center/dr, r = r_neighbor - r_center
 ------------------------------------------------------------------------- */
 
-void PairAllegro::add_block(const Worker &work) {
-  const auto block = work.edges.block();
+void PairAllegro::add_block(const Slot &slot) {
+  const auto block = slot.edges.block();
   const double per_energy = 1.0 / units_.energy, per_force = units_.length / units_.energy;
   double **f = atom->f;
   for (int c = 0; c < block.num_centers; ++c) {
-    const int i = work.edges.centers()[c];
-    const double energy = work.energy[c] * per_energy;
+    const int i = slot.edges.centers()[c];
+    const double energy = slot.energy[c] * per_energy;
     if (eflag_global) eng_vdwl += energy;
     if (eflag_atom) eatom[i] += energy;
     for (int e = block.edge_offsets[c]; e < block.edge_offsets[c + 1]; ++e) {
-      const int j = work.edges.neighbors()[e];
-      const double *const g = work.gradient.data() + 3L * e;
+      const int j = slot.edges.neighbors()[e];
+      const double *const g = slot.gradient.data() + 3L * e;
       for (int k = 0; k < 3; ++k) {
         f[i][k] += g[k] * per_force;
         f[j][k] -= g[k] * per_force;

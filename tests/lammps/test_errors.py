@@ -119,3 +119,4 @@ def test_result_that_is_not_finite_ends_the_run(lj_archive, tmp_path):
     pair = coeff(lj_archive) + "\nset atom 2 z 3.0"  # on top of atom 1
     text = failure(tmp_path, pair)
     assert "not finite for a center of type Ar with 1 neighbors" in text and "(atom ID 1)" in text
+    assert text.count("ERROR") == 1
