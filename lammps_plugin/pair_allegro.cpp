@@ -160,14 +160,42 @@ void PairAllegro::report(const std::string &path) const {
 
 void PairAllegro::init_style() {
   if (!force->newton_pair) error->all(FLERR, "pair style allegro requires newton pair on, found newton pair off");
-  // LAMMPS leaves bonded neighbors out of the list when both weights are zero, its default; the model needs them all.
-  if (atom->nbonds > 0)
-    for (int k = 1; k <= 3; ++k)
-      if (force->special_lj[k] == 0.0 && force->special_coul[k] == 0.0)
-        error->all(FLERR,
-                   "pair style allegro requires special_bonds lj/coul 1 1 1: this system has bonds, and bonded "
-                   "neighbors would be left out");
   neighbor->add_request(this, NeighConst::REQ_FULL);
+}
+
+/* ----------------------------------------------------------------------
+   LAMMPS can leave pairs out of the neighbor list, silently; the model needs every neighbor. Called once the lists'
+   settings are final.
+------------------------------------------------------------------------- */
+
+void PairAllegro::setup() {
+  require_special_neighbors();
+  const auto is_ours = [&](int lammps_type) { return types_.model_type[lammps_type] >= 0; };
+  bool excludes = neighbor->nex_group > 0 || neighbor->nex_mol > 0;
+  for (int k = 0; k < neighbor->nex_type; ++k)
+    excludes |= is_ours(neighbor->ex1_type[k]) && is_ours(neighbor->ex2_type[k]);
+  if (excludes)
+    error->all(FLERR,
+               "pair style allegro needs every pair of its atoms, but neigh_modify exclude leaves some out; remove it "
+               "(neigh_modify exclude none), or leave whole types to another style (NULL with pair_style hybrid)");
+}
+
+void PairAllegro::require_special_neighbors() {
+  if (atom->molecular == Atom::ATOMIC) return;
+  const char *const names[4] = {"", "1-2 (bonded)", "1-3 (over two bonds)", "1-4 (over three bonds)"};
+  for (int k = 1; k <= 3; ++k) {
+    if (neighbor->special_flag[k] != 0) continue;
+    // Templates keep their bonds elsewhere: taken for bonded.
+    int mine = atom->molecular == Atom::TEMPLATE && atom->nlocal > 0, any = 0;
+    if (atom->molecular == Atom::MOLECULAR)
+      for (int i = 0; i < atom->nlocal; ++i) mine |= atom->nspecial[i][k - 1] > (k > 1 ? atom->nspecial[i][k - 2] : 0);
+    MPI_Allreduce(&mine, &any, 1, MPI_INT, MPI_MAX, world);
+    if (any)
+      error->all(FLERR,
+                 "pair style allegro needs every neighbor, but special_bonds leaves out {} neighbors (weights 0); use "
+                 "special_bonds lj/coul 1 1 1",
+                 names[k]);
+  }
 }
 
 double PairAllegro::init_one(int i, int j) {

@@ -31,6 +31,7 @@ class PairAllegro : public Pair {
   void coeff(int, char **) override;
   void init_style() override;
   double init_one(int, int) override;
+  void setup() override;
   void compute(int, int) override;
   double memory_usage() override;
 
@@ -42,6 +43,7 @@ class PairAllegro : public Pair {
   };
 
   void allocate();
+  void require_special_neighbors();
   void open_archive(const std::string &path);
   void map_types(const std::string &path, int num_elements, char **names);
   void evaluate_block(int begin, int end, int worker, Slot &slot) const;
