@@ -10,7 +10,6 @@
 
 #include "atom.h"
 #include "comm.h"
-#include "engine_loader.hpp"
 #include "error.h"
 #include "first_failure.hpp"
 #include "force.h"
@@ -29,6 +28,8 @@ namespace {
 
 // One block takes a core about a millisecond, a turn of another process several.
 constexpr int slots_per_thread = 8;
+
+constexpr int most_block_edges = 500000000;  // 3 numbers of each are counted in 32 bits
 
 int rank_on_node(MPI_Comm world) {
   MPI_Comm node;
@@ -54,6 +55,9 @@ PairAllegro::PairAllegro(LAMMPS *lmp) : Pair(lmp) {
   manybody_flag = 1;
   no_virial_fdotr_compute = 1;  // summed edge by edge, so that it equals the sum of the per-atom virials
   centroidstressflag = CENTROID_AVAIL;
+  nextra = 2;
+  pvector = largest_and_mean_deviation_;
+  comm_reverse = 3;
 }
 
 PairAllegro::~PairAllegro() {
@@ -74,19 +78,26 @@ void PairAllegro::allocate() {
 void PairAllegro::settings(int narg, char **arg) {
   device_ = evaluator_ = "auto";
   block_edges_ = 0;
+  takes_mean_ = true;
   for (int iarg = 0; iarg < narg; iarg += 2) {
     const std::string keyword = arg[iarg];
-    if (keyword != "device" && keyword != "evaluator" && keyword != "block")
-      error->all(FLERR, "pair_style allegro: unknown keyword '{}'; known are device, evaluator and block", keyword);
+    if (keyword != "device" && keyword != "evaluator" && keyword != "block" && keyword != "committee")
+      error->all(FLERR, "pair_style allegro: unknown keyword '{}'; known are device, evaluator, block and committee",
+                 keyword);
     if (iarg + 1 >= narg) error->all(FLERR, "pair_style allegro: keyword '{}' needs a value", keyword);
-    if (keyword == "device") {
-      device_ = arg[iarg + 1];
-    } else if (keyword == "evaluator") {
-      evaluator_ = arg[iarg + 1];
-    } else {
-      block_edges_ = utils::inumeric(FLERR, arg[iarg + 1], false, lmp);
-      if (block_edges_ < 1)
-        error->all(FLERR, "pair_style allegro: block must be a positive number of edges, got {}", arg[iarg + 1]);
+    const std::string value = arg[iarg + 1];
+    if (keyword == "device") device_ = value;
+    if (keyword == "evaluator") evaluator_ = value;
+    if (keyword == "block") {
+      block_edges_ = utils::inumeric(FLERR, value, false, lmp);
+      if (block_edges_ < 1 || block_edges_ > most_block_edges)
+        error->all(FLERR, "pair_style allegro: block must be a number of edges from 1 to {}, got {}", most_block_edges,
+                   value);
+    }
+    if (keyword == "committee") {
+      if (value != "mean" && value != "first")
+        error->all(FLERR, "pair_style allegro: committee must be mean or first, got {}", value);
+      takes_mean_ = value == "mean";
     }
   }
 }
@@ -102,31 +113,36 @@ void PairAllegro::coeff(int narg, char **arg) {
         update->unit_style);
   units_ = *units;
   if (narg < 3 || strcmp(arg[0], "*") != 0 || strcmp(arg[1], "*") != 0)
-    error->all(FLERR, "pair_coeff: pair style allegro expects * * archive element ...");
-  if (narg != 3 + atom->ntypes)
+    error->all(FLERR, "pair_coeff: pair style allegro expects * * archive ... element ...");
+  const int num_archives = narg - 2 - atom->ntypes;
+  if (num_archives < 1)
     error->all(FLERR, "pair_coeff: pair style allegro expects one element for each of the {} LAMMPS types, got {}",
                atom->ntypes, narg - 3);
-  open_archive(arg[2]);
-  map_types(arg[2], narg - 3, arg + 3);
-  report(arg[2]);
+  open_archives({arg + 2, arg + 2 + num_archives});
+  map_types(atom->ntypes, arg + 2 + num_archives);
+  for (int k = 0; k < num_archives; ++k) report(k);
 }
 
-void PairAllegro::open_archive(const std::string &path) {
+void PairAllegro::open_archives(const std::vector<std::string> &paths) {
   std::string failure;
   const int local_rank = rank_on_node(world);
   try {
-    engine_ = allegro_dist::load_engine(path, {device_, local_rank, comm->nthreads, evaluator_});
-    const int num_workers = engine_->num_workers();
+    committee_.open(paths, {device_, local_rank, comm->nthreads, evaluator_});
+    const int num_workers = committee_.num_workers();
     slots_.assign(num_workers == 1 ? 1 : slots_per_thread * num_workers, {});
   } catch (const std::exception &exception) {
     failure = exception.what();
+    if (paths.size() > 1)
+      failure += "; the last " + std::to_string(atom->ntypes) +
+                 " arguments are taken for elements, one for each LAMMPS type, those before for archives";
   }
   failure = allegro_dist::first_failure(failure, world);
   if (!failure.empty()) error->all(FLERR, "pair style allegro: " + failure);
 }
 
-void PairAllegro::map_types(const std::string &path, int num_elements, char **names) {
-  const auto &known = engine_->type_names();
+void PairAllegro::map_types(int num_elements, char **names) {
+  const auto &model = committee_.member(0);
+  const auto &known = model.type_names();
   types_.num_lammps_types = num_elements;
   types_.model_type.assign(num_elements + 1, -1);
   for (int i = 1; i <= num_elements; ++i) {
@@ -135,7 +151,7 @@ void PairAllegro::map_types(const std::string &path, int num_elements, char **na
     const auto found = std::find(known.begin(), known.end(), name);
     if (found == known.end())
       error->all(FLERR, "pair_coeff: element '{}' of LAMMPS type {} is not in archive '{}', whose types are: {}", name,
-                 i, path, joined(known));
+                 i, committee_.path(0), joined(known));
     types_.model_type[i] = static_cast<int>(found - known.begin());
   }
   types_.length_unit = units_.length;
@@ -145,17 +161,18 @@ void PairAllegro::map_types(const std::string &path, int num_elements, char **na
       const bool both = types_.model_type[i] >= 0 && types_.model_type[j] >= 0;
       setflag[i][j] = both && j >= i;
       if (!both) continue;
-      const double cutoff = engine_->cutoff(types_.model_type[i], types_.model_type[j]) / units_.length;
+      const double cutoff = model.cutoff(types_.model_type[i], types_.model_type[j]) / units_.length;
       types_.cutoff_square[i * (num_elements + 1) + j] = cutoff * cutoff;
     }
 }
 
-void PairAllegro::report(const std::string &path) const {
+void PairAllegro::report(int member) const {
   if (comm->me) return;
-  const auto &check = engine_->self_check();
+  const auto &engine = committee_.member(member);
+  const auto &check = engine.self_check();
   utils::logmesg(lmp, "allegro: {} (types {}; r_max {:g} A; {}; {} on {}; self-check passed: {:.1e} eV, {:.1e} eV/A)\n",
-                 path, joined(engine_->type_names()), engine_->r_max(), engine_->dtype(), engine_->evaluator(),
-                 engine_->device(), check.energy_error, check.gradient_error);
+                 committee_.path(member), joined(engine.type_names()), engine.r_max(), engine.dtype(),
+                 engine.evaluator(), engine.device(), check.energy_error, check.gradient_error);
 }
 
 void PairAllegro::init_style() {
@@ -203,13 +220,15 @@ double PairAllegro::init_one(int i, int j) {
     error->all(FLERR, "pair style allegro: pair of LAMMPS types {} {} has no elements; NULL is for hybrid styles", i,
                j);
   const int a = types_.model_type[i], b = types_.model_type[j];
-  return std::max(engine_->cutoff(a, b), engine_->cutoff(b, a)) /
-         units_.length;  // LAMMPS's own pair cutoff is symmetric
+  const auto &model = committee_.member(0);
+  return std::max(model.cutoff(a, b), model.cutoff(b, a)) / units_.length;  // LAMMPS's own pair cutoff is symmetric
 }
 
 double PairAllegro::memory_usage() {
-  double bytes = Pair::memory_usage();
-  for (const Slot &slot : slots_)
-    bytes += slot.edges.memory_usage() + sizeof(double) * (slot.energy.capacity() + slot.gradient.capacity());
+  double bytes = Pair::memory_usage() + deviation_.memory_usage();
+  for (const Slot &slot : slots_) {
+    bytes += slot.edges.memory_usage() + slot.mean.memory_usage();
+    for (const auto &result : slot.results) bytes += result.memory_usage();
+  }
   return bytes;
 }

@@ -2,7 +2,8 @@
    Pair style allegro: runs an allegro_dist archive in LAMMPS.
 
      pair_style allegro [device auto|cpu|cuda|cuda:N] [evaluator auto|fused|torchscript] [block N]
-     pair_coeff * * model.pth Si O ...
+                        [committee mean|first]
+     pair_coeff * * model.pth [another.pth ...] Si O ...
 
    This file derives from LAMMPS's class Pair and is distributed under the
    GNU General Public License, version 2; see LICENSE in this directory.
@@ -12,12 +13,12 @@
 
 #include "pair.h"
 
-#include <memory>
 #include <string>
 #include <vector>
 
+#include "committee.hpp"
 #include "edge_builder.hpp"
-#include "engine.hpp"
+#include "force_deviation.hpp"
 #include "units.hpp"
 
 namespace LAMMPS_NS {
@@ -33,31 +34,42 @@ class PairAllegro : public Pair {
   double init_one(int, int) override;
   void setup() override;
   void compute(int, int) override;
+  int pack_reverse_comm(int, int, double *) override;
+  void unpack_reverse_comm(int, int *, double *) override;
+  void *extract(const char *, int &) override;
+  void *extract_peratom(const char *, int &) override;
   double memory_usage() override;
 
  private:
   struct Slot {  // one block, and what became of it
     allegro_dist::EdgeBuilder edges;
-    std::vector<double> energy, gradient;
+    std::vector<allegro_dist::Evaluation> results;  // of each member of the committee
+    allegro_dist::Evaluation mean;
     std::string failure;
   };
 
   void allocate();
   void require_special_neighbors();
-  void open_archive(const std::string &path);
-  void map_types(const std::string &path, int num_elements, char **names);
+  void open_archives(const std::vector<std::string> &paths);
+  void map_types(int num_elements, char **names);
+  void report(int member) const;
   void evaluate_block(int begin, int end, int worker, Slot &slot) const;
-  std::string first_atom_not_finite(const Slot &slot) const;
   void add_block(const Slot &slot);
   void add_virial(int center, int neighbor, const double *r, const double *g);
-  void report(const std::string &path) const;
+  void finish_deviation();
 
   std::string device_ = "auto", evaluator_ = "auto";
-  int block_edges_ = 0;  // 0: what the evaluator prefers
-  std::unique_ptr<allegro_dist::Engine> engine_;
+  int block_edges_ = 0;     // 0: what the evaluator prefers
+  bool takes_mean_ = true;  // of the committee, else its first member
+  allegro_dist::Committee committee_;
   allegro_dist::TypeMap types_;
   allegro_dist::Units units_;  // of this run, which update knows
   std::vector<Slot> slots_;
+
+  allegro_dist::ForceDeviation deviation_;
+  int deviation_flag_ = 0;  // set by fix pair at steps when it wants the deviations
+  int sending_member_ = 0;
+  double largest_and_mean_deviation_[2] = {};  // on the first rank, zero on the others: compute pair sums over ranks
 };
 
 }  // namespace LAMMPS_NS

@@ -10,12 +10,14 @@
 #include "pair_allegro.h"
 
 #include "atom.h"
+#include "comm.h"
 #include "error.h"
 #include "first_failure.hpp"
 #include "in_order.hpp"
 #include "update.h"
 
-#include <cmath>
+#include <algorithm>
+#include <cstring>
 #include <exception>
 #include <omp.h>
 
@@ -23,18 +25,23 @@ using namespace LAMMPS_NS;
 
 void PairAllegro::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
-  const int block_edges = block_edges_ > 0 ? block_edges_ : engine_->preferred_block_edges();
+  const bool wants_deviation = committee_.size() > 1 && (eflag_global || deviation_flag_);
+  if (wants_deviation) deviation_.start(committee_.size(), atom->nlocal + atom->nghost);
+  const int block_edges = block_edges_ > 0 ? block_edges_ : committee_.preferred_block_edges();
   const std::vector<int> starts = allegro_dist::block_starts(*list, block_edges);
   allegro_dist::InOrder blocks(static_cast<int>(starts.size()) - 1, static_cast<int>(slots_.size()));
   std::string failure;
-#pragma omp parallel num_threads(engine_->num_workers())
+#pragma omp parallel num_threads(committee_.num_workers())
   blocks.run([&](int b, int slot) { evaluate_block(starts[b], starts[b + 1], omp_get_thread_num(), slots_[slot]); },
              [&](int slot) {
                if (failure.empty()) failure = slots_[slot].failure;
-               if (failure.empty()) add_block(slots_[slot]);
+               if (!failure.empty()) return;
+               add_block(slots_[slot]);
+               if (wants_deviation) deviation_.add_block(slots_[slot].edges, slots_[slot].results);
              });
   failure = allegro_dist::first_failure(failure, world);
   if (!failure.empty()) error->all(FLERR, "pair style allegro, step {}: {}", update->ntimestep, failure);
+  if (wants_deviation) finish_deviation();
 }
 
 void PairAllegro::evaluate_block(int begin, int end, int worker, Slot &slot) const {
@@ -42,25 +49,14 @@ void PairAllegro::evaluate_block(int begin, int end, int worker, Slot &slot) con
   try {
     slot.edges.build(*list, begin, end, atom->x, atom->type, types_);
     const auto block = slot.edges.block();
-    const auto num_components = 3 * static_cast<std::size_t>(block.num_edges());
-    slot.energy.assign(block.num_centers, 0.0);
-    if (slot.gradient.size() < num_components) slot.gradient.resize(num_components);
-    engine_->evaluate(block, worker, slot.energy.data(), slot.gradient.data());
-  } catch (const std::exception &exception) {
-    slot.failure = exception.what() + first_atom_not_finite(slot);
+    committee_.evaluate(block, worker, slot.results);
+    if (committee_.size() > 1 && takes_mean_) take_mean(slot.results, block, slot.mean);
+  } catch (const allegro_dist::NotFinite &failure) {
+    const auto id = atom->tag[slot.edges.centers()[failure.center]];
+    slot.failure = failure.what() + (" (atom ID " + std::to_string(id) + ")");
+  } catch (const std::exception &failure) {
+    slot.failure = failure.what();
   }
-}
-
-// " (atom ID n)" of the block's first center whose energy or gradients are not finite; empty if there is none.
-std::string PairAllegro::first_atom_not_finite(const Slot &slot) const {
-  const auto block = slot.edges.block();
-  if (slot.energy.size() != static_cast<std::size_t>(block.num_centers)) return "";
-  for (int c = 0; c < block.num_centers; ++c) {
-    double sum = slot.energy[c];
-    for (int k = 3 * block.edge_offsets[c]; k < 3 * block.edge_offsets[c + 1]; ++k) sum += slot.gradient[k];
-    if (!std::isfinite(sum)) return " (atom ID " + std::to_string(atom->tag[slot.edges.centers()[c]]) + ")";
-  }
-  return "";
 }
 
 /* ----------------------------------------------------------------------
@@ -69,16 +65,17 @@ std::string PairAllegro::first_atom_not_finite(const Slot &slot) const {
 
 void PairAllegro::add_block(const Slot &slot) {
   const auto block = slot.edges.block();
+  const auto &result = committee_.size() > 1 && takes_mean_ ? slot.mean : slot.results[0];
   const double per_energy = 1.0 / units_.energy, per_force = units_.length / units_.energy;
   double **f = atom->f;
   for (int c = 0; c < block.num_centers; ++c) {
     const int i = slot.edges.centers()[c];
-    const double energy = slot.energy[c] * per_energy;
+    const double energy = result.energy[c] * per_energy;
     if (eflag_global) eng_vdwl += energy;
     if (eflag_atom) eatom[i] += energy;
     for (int e = block.edge_offsets[c]; e < block.edge_offsets[c + 1]; ++e) {
       const int j = slot.edges.neighbors()[e];
-      const double *const g = slot.gradient.data() + 3L * e;
+      const double *const g = result.gradient.data() + 3L * e;
       for (int k = 0; k < 3; ++k) {
         f[i][k] += g[k] * per_force;
         f[j][k] -= g[k] * per_force;
@@ -108,4 +105,44 @@ void PairAllegro::add_virial(int center, int neighbor, const double *r, const do
     vatom[center][k] += 0.5 * symmetric;
     vatom[neighbor][k] += 0.5 * symmetric;
   }
+}
+
+/* ----------------------------------------------------------------------
+   The committee's deviation: for compute pair (largest and mean) and fix pair (per atom)
+------------------------------------------------------------------------- */
+
+void PairAllegro::finish_deviation() {
+  for (sending_member_ = 0; sending_member_ < committee_.size(); ++sending_member_) comm->reverse_comm(this);
+  deviation_.finish(atom->nlocal, units_.energy / units_.length);
+  double largest = 0.0, mine[2] = {}, sum_and_count[2];
+  for (int i = 0; i < atom->nlocal; ++i) {
+    if (types_.model_type[atom->type[i]] < 0) continue;
+    largest = std::max(largest, deviation_.per_atom()[i]);
+    mine[0] += deviation_.per_atom()[i];
+    mine[1] += 1.0;
+  }
+  MPI_Allreduce(&largest, &largest_and_mean_deviation_[0], 1, MPI_DOUBLE, MPI_MAX, world);
+  MPI_Allreduce(mine, sum_and_count, 2, MPI_DOUBLE, MPI_SUM, world);
+  largest_and_mean_deviation_[1] = sum_and_count[0] / std::max(1.0, sum_and_count[1]);
+  if (comm->me) largest_and_mean_deviation_[0] = largest_and_mean_deviation_[1] = 0.0;
+}
+
+int PairAllegro::pack_reverse_comm(int n, int first, double *buf) {
+  std::copy_n(deviation_.force(sending_member_, first), 3 * n, buf);
+  return 3 * n;
+}
+
+void PairAllegro::unpack_reverse_comm(int n, int *list, double *buf) {
+  for (int k = 0; k < n; ++k)
+    for (int d = 0; d < 3; ++d) deviation_.force(sending_member_, list[k])[d] += buf[3 * k + d];
+}
+
+void *PairAllegro::extract(const char *name, int &dim) {
+  dim = 0;
+  return strcmp(name, "deviation_flag") == 0 ? &deviation_flag_ : nullptr;
+}
+
+void *PairAllegro::extract_peratom(const char *name, int &num_columns) {
+  num_columns = 0;
+  return strcmp(name, "deviation") == 0 && committee_.size() > 1 ? deviation_.per_atom() : nullptr;
 }

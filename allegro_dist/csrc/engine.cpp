@@ -106,7 +106,9 @@ OpenedArchive open_archive(const std::string &path, const EngineOptions &options
 class ArchiveEngine final : public Engine {
  public:
   ArchiveEngine(const std::string &path, const EngineOptions &options)
-      : archive_(open_archive(path, options)), self_check_(run_self_check(path, archive_.info, *archive_.evaluator)) {}
+      : path_(path),
+        archive_(open_archive(path, options)),
+        self_check_(run_self_check(path, archive_.info, *archive_.evaluator)) {}
 
   const std::vector<std::string> &type_names() const override { return archive_.info.type_names; }
   double r_max() const override { return archive_.info.r_max; }
@@ -135,12 +137,14 @@ class ArchiveEngine final : public Engine {
     for (int k = 3 * block.edge_offsets[i]; k < 3 * block.edge_offsets[i + 1]; ++k) sum += edge_gradient[k];
     if (std::isfinite(sum)) return;
     std::ostringstream message;
-    message << "energy or gradient is not finite for a center of type " << type_names()[block.center_types[i]]
-            << " with " << block.edge_offsets[i + 1] - block.edge_offsets[i] << " neighbors (energy " << energy
+    message << "archive '" << path_ << "': energy or gradient is not finite for a center of type "
+            << type_names()[block.center_types[i]] << " with " << block.edge_offsets[i + 1] - block.edge_offsets[i]
+            << " neighbors (energy " << energy
             << " eV); atoms may have come too close, or the model left its training range";
-    throw std::runtime_error(message.str());
+    throw NotFinite(message.str(), i);
   }
 
+  std::string path_;
   OpenedArchive archive_;
   SelfCheck self_check_;
 };

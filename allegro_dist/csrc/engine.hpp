@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,12 @@ struct SelfCheck {
   double gradient_error = 0.0;  // largest deviation of an edge gradient component, eV/Angstrom
 };
 
+// Thrown where energy or gradients of a center are not finite. Visible, so that other libraries can catch it.
+struct __attribute__((visibility("default"))) NotFinite : std::runtime_error {
+  NotFinite(const std::string &message, int center) : std::runtime_error(message), center(center) {}
+  int center;  // of the block
+};
+
 class Engine {
  public:
   virtual ~Engine() = default;
@@ -57,7 +64,7 @@ class Engine {
   // Writes atomic_energy [num_centers] (eV) and edge_gradient [num_edges, 3] = dE/d(edge_vectors) (eV/Angstrom).
   // Threads may call at once, each as another worker, 0 .. num_workers() - 1: workers have memory of their own.
   // An atom's results depend neither on the worker nor on the rest of the block.
-  // Throws std::runtime_error when a result is not finite, naming the center.
+  // Throws NotFinite, std::runtime_error.
   virtual void evaluate(const EdgeBlock &block, int worker, double *atomic_energy, double *edge_gradient) = 0;
 };
 

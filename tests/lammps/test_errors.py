@@ -46,7 +46,7 @@ def test_null_element_without_hybrid_is_refused(lj_archive, tmp_path):
 
 
 def test_unknown_keyword_names_the_known(lj_archive, tmp_path):
-    assert "unknown keyword 'devise'; known are device, evaluator and block" in failure(
+    assert "unknown keyword 'devise'; known are device, evaluator, block and committee" in failure(
         tmp_path, coeff(lj_archive, options="devise cpu")
     )
 
