@@ -53,6 +53,8 @@ COMMANDS = {
     "delete a type": "group o type 2\ndelete_atoms group o\n" + NVE + "run 10",
     "create atoms": "create_atoms 3 single 1.1 1.2 1.3\n" + NVE + "run 10",
     "evaporate": "region all prism INF INF INF INF INF INF 0 0 0\nfix out all evaporate 5 2 all 17\n" + NVE + "run 20",
+    "deposit": "region some sphere 6 5.5 2.8 2.5\nfix in all deposit 3 3 2 17 region some near 0.9\n" + NVE + "run 10",
+    "rerun": NVE + "dump path all custom 2 path.dump id type x y z\nrun 10\nundump path\nrerun path.dump dump x y z",
     "change types": "set group all type/ratio 3 0.5 17\n" + NVE + "run 10",
     "change box": "change_box all x scale 1.05 xy delta 0.3 remap units box\n" + NVE + "run 10",
     "displace": "displace_atoms all random 0.1 0.1 0.1 17\n" + NVE + "run 10",
