@@ -43,6 +43,12 @@ int Committee::preferred_block_edges() const {
   return fewest;
 }
 
+double Committee::bytes_per_edge() const {
+  double bytes = 0.0;
+  for (const auto &engine : engines_) bytes += engine->bytes_per_edge();
+  return bytes;
+}
+
 void Committee::evaluate(const EdgeBlock &block, int worker, std::vector<Evaluation> &results) const {
   const auto num_components = 3 * static_cast<std::size_t>(block.num_edges());
   results.resize(engines_.size());

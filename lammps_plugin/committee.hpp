@@ -27,6 +27,7 @@ class Committee {
   int size() const { return static_cast<int>(engines_.size()); }
   int num_workers() const;
   int preferred_block_edges() const;
+  double bytes_per_edge() const;  // of all members: memory that one is done with may stay with it
 
   // Every member's results. Throws as Engine::evaluate does.
   void evaluate(const EdgeBlock &block, int worker, std::vector<Evaluation> &results) const;

@@ -27,6 +27,8 @@ std::vector<int> block_starts(const LAMMPS_NS::NeighList &list, int max_edges);
 // Gathers the edges of one block at a time: the listed neighbors (with LAMMPS's skin) that are within the cutoff.
 class EdgeBuilder {
  public:
+  static constexpr double bytes_per_edge = 2 * sizeof(int) + 3 * sizeof(double);  // of each listed neighbor
+
   void build(const LAMMPS_NS::NeighList &list, int begin, int end, const double *const *x, const int *type,
              const TypeMap &types);
 

@@ -21,6 +21,9 @@
 #include <algorithm>
 #include <cstring>
 #include <exception>
+#include <limits>
+#include <stdexcept>
+#include <utility>
 
 using namespace LAMMPS_NS;
 
@@ -38,6 +41,19 @@ int rank_on_node(MPI_Comm world) {
   MPI_Comm_rank(node, &rank);
   MPI_Comm_free(&node);
   return rank;
+}
+
+// "2G" and the like; NaN where it is none.
+double bytes_of(const std::string &text) {
+  std::size_t end = 0;
+  try {
+    const double number = std::stod(text, &end);
+    const std::string unit = text.substr(end);
+    for (const auto &[name, factor] : {std::pair("", 1.0), {"K", 0x1p10}, {"M", 0x1p20}, {"G", 0x1p30}})
+      if (unit == name) return number * factor;
+  } catch (const std::logic_error &) {  // not a number, or too large for one
+  }
+  return std::numeric_limits<double>::quiet_NaN();
 }
 
 std::string joined(const std::vector<std::string> &names) {
@@ -78,11 +94,14 @@ void PairAllegro::allocate() {
 void PairAllegro::settings(int narg, char **arg) {
   device_ = evaluator_ = "auto";
   block_edges_ = 0;
+  memory_.clear();
   takes_mean_ = true;
   for (int iarg = 0; iarg < narg; iarg += 2) {
     const std::string keyword = arg[iarg];
-    if (keyword != "device" && keyword != "evaluator" && keyword != "block" && keyword != "committee")
-      error->all(FLERR, "pair_style allegro: unknown keyword '{}'; known are device, evaluator, block and committee",
+    if (keyword != "device" && keyword != "evaluator" && keyword != "block" && keyword != "memory" &&
+        keyword != "committee")
+      error->all(FLERR,
+                 "pair_style allegro: unknown keyword '{}'; known are device, evaluator, block, memory and committee",
                  keyword);
     if (iarg + 1 >= narg) error->all(FLERR, "pair_style allegro: keyword '{}' needs a value", keyword);
     const std::string value = arg[iarg + 1];
@@ -93,6 +112,12 @@ void PairAllegro::settings(int narg, char **arg) {
       if (block_edges_ < 1 || block_edges_ > most_block_edges)
         error->all(FLERR, "pair_style allegro: block must be a number of edges from 1 to {}, got {}", most_block_edges,
                    value);
+    }
+    if (keyword == "memory") {
+      if (!(bytes_of(value) >= 1.0))
+        error->all(FLERR, "pair_style allegro: memory must be a number of bytes, or of K, M or G, such as 500M, got {}",
+                   value);
+      memory_ = value;
     }
     if (keyword == "committee") {
       if (value != "mean" && value != "first")
@@ -121,6 +146,8 @@ void PairAllegro::coeff(int narg, char **arg) {
   open_archives({arg + 2, arg + 2 + num_archives});
   map_types(atom->ntypes, arg + 2 + num_archives);
   for (int k = 0; k < num_archives; ++k) report(k);
+  if (!memory_.empty() && comm->me == 0)
+    utils::logmesg(lmp, "allegro: memory {}: blocks of at most {} listed neighbors\n", memory_, block_edges());
 }
 
 void PairAllegro::open_archives(const std::vector<std::string> &paths) {
@@ -222,6 +249,18 @@ double PairAllegro::init_one(int i, int j) {
   const int a = types_.model_type[i], b = types_.model_type[j];
   const auto &model = committee_.member(0);
   return std::max(model.cutoff(a, b), model.cutoff(b, a)) / units_.length;  // LAMMPS's own pair cutoff is symmetric
+}
+
+// Of a block: as the user says, else what the evaluator runs best with, or as many as the memory allows.
+int PairAllegro::block_edges() const {
+  if (block_edges_ > 0) return block_edges_;
+  const int preferred = committee_.preferred_block_edges();
+  if (memory_.empty()) return preferred;
+  const int num_results = committee_.size() > 1 ? committee_.size() + 1 : 1;
+  const double own = allegro_dist::EdgeBuilder::bytes_per_edge + num_results * 3.0 * sizeof(double);
+  const double bytes =
+      static_cast<double>(slots_.size()) * own + committee_.num_workers() * committee_.bytes_per_edge();
+  return static_cast<int>(std::clamp(bytes_of(memory_) / bytes, 1.0, static_cast<double>(preferred)));
 }
 
 double PairAllegro::memory_usage() {

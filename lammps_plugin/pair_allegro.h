@@ -2,7 +2,7 @@
    Pair style allegro: runs an allegro_dist archive in LAMMPS.
 
      pair_style allegro [device auto|cpu|cuda|cuda:N] [evaluator auto|fused|torchscript] [block N]
-                        [committee mean|first]
+                        [memory SIZE] [committee mean|first]
      pair_coeff * * model.pth [another.pth ...] Si O ...
 
    This file derives from LAMMPS's class Pair and is distributed under the
@@ -53,13 +53,15 @@ class PairAllegro : public Pair {
   void open_archives(const std::vector<std::string> &paths);
   void map_types(int num_elements, char **names);
   void report(int member) const;
+  int block_edges() const;
   void evaluate_block(int begin, int end, int worker, Slot &slot) const;
   void add_block(const Slot &slot);
   void add_virial(int center, int neighbor, const double *r, const double *g);
   void finish_deviation();
 
   std::string device_ = "auto", evaluator_ = "auto";
-  int block_edges_ = 0;     // 0: what the evaluator prefers
+  int block_edges_ = 0;     // 0: see block_edges()
+  std::string memory_;      // budget for blocks, as the user wrote it
   bool takes_mean_ = true;  // of the committee, else its first member
   allegro_dist::Committee committee_;
   allegro_dist::TypeMap types_;

@@ -27,8 +27,7 @@ void PairAllegro::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
   const bool wants_deviation = committee_.size() > 1 && (eflag_global || deviation_flag_);
   if (wants_deviation) deviation_.start(committee_.size(), atom->nlocal + atom->nghost);
-  const int block_edges = block_edges_ > 0 ? block_edges_ : committee_.preferred_block_edges();
-  const std::vector<int> starts = allegro_dist::block_starts(*list, block_edges);
+  const std::vector<int> starts = allegro_dist::block_starts(*list, block_edges());
   allegro_dist::InOrder blocks(static_cast<int>(starts.size()) - 1, static_cast<int>(slots_.size()));
   std::string failure;
 #pragma omp parallel num_threads(committee_.num_workers())

@@ -117,6 +117,7 @@ class ArchiveEngine final : public Engine {
   const std::string &device() const override { return archive_.evaluator->device(); }
   const std::string &evaluator() const override { return archive_.evaluator->name(); }
   int preferred_block_edges() const override { return archive_.evaluator->preferred_block_edges(); }
+  double bytes_per_edge() const override { return archive_.evaluator->bytes_per_edge(); }
   int num_workers() const override { return archive_.evaluator->num_workers(); }
   const SelfCheck &self_check() const override { return self_check_; }
 

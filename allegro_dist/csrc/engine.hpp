@@ -58,6 +58,7 @@ class Engine {
   virtual const std::string &device() const = 0;                        // "cpu" | "cuda:N" | "emulated:0"
   virtual const std::string &evaluator() const = 0;                     // which evaluator is in use
   virtual int preferred_block_edges() const = 0;                        // edges per block that it runs best with
+  virtual double bytes_per_edge() const = 0;                            // that a block's evaluation takes, roughly
   virtual int num_workers() const = 0;                                  // blocks that may be evaluated at once
   virtual const SelfCheck &self_check() const = 0;
 

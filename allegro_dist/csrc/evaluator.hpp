@@ -17,6 +17,7 @@ class Evaluator {
   virtual const std::string &device() const = 0;
   virtual int preferred_block_edges() const = 0;
   virtual int num_workers() const { return 1; }
+  virtual double bytes_per_edge() const { return 0.0; }  // of a block, where memory grows with it
 };
 
 // What EngineOptions::device means on a machine with so many GPUs.

@@ -142,6 +142,7 @@ class GpuEvaluator final : public Evaluator {
   const std::string &name() const override { return name_; }
   const std::string &device() const override { return device_; }
   int preferred_block_edges() const override { return block_edges; }
+  double bytes_per_edge() const override { return 2 * (6 * sizeof(double) + sizeof(int)); }  // staged and on the device
 
   void evaluate(const EdgeBlock &block, int /*worker*/, double *atomic_energy, double *edge_gradient) override {
     gpu::use_device(device_number_);

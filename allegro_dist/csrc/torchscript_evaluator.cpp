@@ -23,6 +23,7 @@ namespace {
 
 constexpr int cpu_block_edges = 2048;
 constexpr int cuda_block_edges = 131072;
+constexpr double temporaries_per_edge = 16e3;  // bytes; models differ: 9 kB with l_max 2, 32 channels, width 64
 
 std::string first_line(const c10::Error &error) {
   const std::string text = error.what_without_backtrace();
@@ -59,6 +60,7 @@ class TorchScriptEvaluator final : public Evaluator {
 
   const std::string &name() const override { return name_; }
   const std::string &device() const override { return device_name_; }
+  double bytes_per_edge() const override { return temporaries_per_edge; }
   int preferred_block_edges() const override { return device_.is_cuda() ? cuda_block_edges : cpu_block_edges; }
 
   void evaluate(const EdgeBlock &block, int /*worker*/, double *atomic_energy, double *edge_gradient) override {

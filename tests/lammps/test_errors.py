@@ -46,9 +46,18 @@ def test_null_element_without_hybrid_is_refused(lj_archive, tmp_path):
 
 
 def test_unknown_keyword_names_the_known(lj_archive, tmp_path):
-    assert "unknown keyword 'devise'; known are device, evaluator, block and committee" in failure(
+    assert "unknown keyword 'devise'; known are device, evaluator, block, memory and committee" in failure(
         tmp_path, coeff(lj_archive, options="devise cpu")
     )
+
+
+@pytest.mark.parametrize(
+    "options", ["block 0", "block 600000000", "memory 2T", "memory much", "memory -1G", "memory 0"]
+)
+def test_sizes_that_make_no_sense_are_refused(options, lj_archive, tmp_path):
+    keyword, value = options.split()
+    text = failure(tmp_path, coeff(lj_archive, options=options))
+    assert f"pair_style allegro: {keyword} must be a number of" in text and f"got {value}" in text
 
 
 def test_unknown_device_names_the_known(lj_archive, tmp_path):

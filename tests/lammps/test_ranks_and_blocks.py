@@ -70,6 +70,22 @@ def test_block_size_changes_nothing(block, on_one_rank, archives, triclinic_sili
     assert_same(run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, steps=3), on_one_rank, 1e-10)
 
 
+@pytest.mark.parametrize(
+    "options, block",
+    [
+        ("memory 1K", 18),  # 1024 / (32 of the edge + 24 of its gradient)
+        ("memory 20000", 357),
+        ("memory 10G", 2048),  # what the fused evaluator runs best with
+        ("memory 2M evaluator torchscript", 130),  # 2^21 / (56 + 16,000)
+    ],
+)
+def test_memory_sets_the_block(options, block, on_one_rank, archives, triclinic_silica, tmp_path):
+    pair = pair_allegro(archives["float64"], TYPE_NAMES, options)
+    found = run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, steps=3)
+    assert f"blocks of at most {block} listed neighbors" in found.output
+    assert_same(found, on_one_rank, 1e-10)
+
+
 def test_ranks_without_atoms_change_nothing(archives, tmp_path):
     atoms = silica(seed=9)
     atoms.set_cell([60.0, 20.0, 20.0])
