@@ -54,6 +54,25 @@ def test_overlay_is_the_sum(archives, triclinic_silica, tmp_path, style, coeffic
         np.testing.assert_allclose(together, sum(parts), rtol=0, atol=1e-10 * max(1, abs(together).max()))
 
 
+@pytest.mark.parametrize("ranks", (1, 2))
+def test_overlay_with_long_range_charges_is_the_sum(archives, triclinic_silica, tmp_path, ranks):
+    symbols = triclinic_silica.get_chemical_symbols()
+    numbers = [symbols.count(name) for name in TYPE_NAMES]
+    charges = (0.8, -0.5, (0.5 * numbers[1] - 0.8 * numbers[0]) / numbers[2])
+    commands = [f"set type {k} charge {charge:.17g}" for k, charge in enumerate(charges, 1)]
+    ewald = "\n".join(["fix charges all property/atom q ghost yes", *commands, "kspace_style ewald 1e-6"])
+    plain = f"{ewald}\npair_style coul/long 5.0\npair_coeff * *"
+    overlay = f"{ewald}\npair_style hybrid/overlay allegro coul/long 5.0\npair_coeff * * coul/long\n"
+    overlay += f"pair_coeff * * allegro {archives['float64']} Si O H"
+    runs = [
+        run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, ranks=ranks)
+        for pair in (overlay, plain, pair_allegro(archives["float64"], TYPE_NAMES))
+    ]
+    for quantity in ("energy", "energies", "forces", "virials", "virial"):
+        together, *parts = (np.asarray(getattr(run, quantity)) for run in runs)
+        np.testing.assert_allclose(together, sum(parts), rtol=0, atol=1e-10 * max(1, abs(together).max()))
+
+
 def test_two_lammps_types_of_one_element(archives, triclinic_silica, tmp_path):
     """Type 4 is oxygen, too: with the cutoffs of oxygen's ordered pairs."""
     one = run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair_allegro(archives["float64"], TYPE_NAMES))

@@ -38,7 +38,7 @@ def assert_identical(a: LammpsResult, b: LammpsResult) -> None:
 
 @pytest.mark.parametrize("threads", [2, 3, 4])
 def test_thread_count_changes_no_bit(threads, archives, triclinic_silica, tmp_path):
-    pair = pair_allegro(archives["float32"], TYPE_NAMES, "block 150")
+    pair = pair_allegro(archives["float32"], TYPE_NAMES, "block 40")
     one = run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, steps=3)
     many = run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, threads=threads, steps=3)
     assert f"using {threads} OpenMP thread(s)" in many.output
@@ -46,7 +46,7 @@ def test_thread_count_changes_no_bit(threads, archives, triclinic_silica, tmp_pa
 
 
 def test_threads_on_two_ranks_change_no_bit(archives, triclinic_silica, tmp_path):
-    pair = pair_allegro(archives["float64"], TYPE_NAMES, "block 150")
+    pair = pair_allegro(archives["float64"], TYPE_NAMES, "block 40")
     one = run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, ranks=2, steps=3)
     assert_identical(run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, ranks=2, threads=3, steps=3), one)
 
@@ -84,6 +84,28 @@ def test_memory_sets_the_block(options, block, on_one_rank, archives, triclinic_
     found = run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, steps=3)
     assert f"blocks of at most {block} listed neighbors" in found.output
     assert_same(found, on_one_rank, 1e-10)
+
+
+@pytest.mark.parametrize("grid", ["4 1 1", "1 2 2"])
+def test_processor_grid_changes_nothing(grid, on_one_rank, archives, triclinic_silica, tmp_path):
+    pair = pair_allegro(archives["float64"], TYPE_NAMES)
+    found = run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, ranks=4, processors=f"processors {grid}", steps=3)
+    assert_same(found, on_one_rank, 1e-10)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_order_and_images_of_atoms_change_nothing(ranks, on_one_rank, archives, triclinic_silica, tmp_path):
+    rng = np.random.default_rng(8)
+    order = rng.permutation(len(triclinic_silica))
+    atoms = triclinic_silica[order]
+    atoms.positions += rng.integers(-2, 3, (len(atoms), 3)) @ atoms.cell.array
+    pair = pair_allegro(archives["float64"], TYPE_NAMES)
+    found = run_lammps(tmp_path, atoms, TYPE_NAMES, pair, ranks=ranks, steps=3)
+    assert found.energy == pytest.approx(on_one_rank.energy, rel=1e-10)
+    for name in ("forces", "energies", "virials"):
+        np.testing.assert_allclose(
+            getattr(found, name), getattr(on_one_rank, name)[order], rtol=0, atol=1e-9, err_msg=name
+        )
 
 
 def test_ranks_without_atoms_change_nothing(archives, tmp_path):
