@@ -23,8 +23,6 @@ def is_built() -> bool:
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    import torch  # noqa: F401 (loads libtorch, which the library needs)
-
     file = compiled_file(LIBRARY)
     if not file.exists():
         raise RuntimeError(f"{file} does not exist: build it with scripts/setup.sh or `pip install .`")

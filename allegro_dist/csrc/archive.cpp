@@ -47,6 +47,7 @@ std::vector<std::string> words(const std::string &text) {
 CheckData read_check(const NamedTensors &tensors, int num_types) {
   CheckData check;
   check.center_types = tensors.indices("check.atom_types", num_types);
+  if (check.center_types.empty()) throw std::runtime_error("its self-check holds no atoms");
   const int num_atoms = static_cast<int>(check.center_types.size());
   const std::vector<int> index = tensors.indices("check.edge_index", num_atoms);  // [2, edges], sorted by center
   const std::size_t num_edges = index.size() / 2;
@@ -74,9 +75,15 @@ ArchiveInfo read_info(const NamedTensors &tensors) {
   info.r_max = tensors.number("r_max");
   info.interaction_range = tensors.number("interaction_range");
   info.cutoffs = tensors.numbers("cutoffs", {num_types, num_types});
+  for (const double cutoff : info.cutoffs)
+    if (cutoff <= 0.0) throw std::runtime_error("'cutoffs' holds " + std::to_string(cutoff) + ", expected above 0");
   info.check = read_check(tensors, static_cast<int>(num_types));
   info.fused = read_program(tensors, static_cast<int>(num_types));
-  if (info.fused) info.fused->table_intervals = tensors.count("tables.intervals");
+  if (info.fused && info.fused->cutoffs != info.cutoffs)
+    throw std::runtime_error("'fused.cutoffs' differs from 'cutoffs'");
+  if (info.fused)
+    info.fused->table_intervals =
+        index_below(tensors.number("tables.intervals"), max_table_intervals + 1, "tables.intervals");
   info.table_tolerance = tensors.number("tables.tolerance");
   return info;
 }

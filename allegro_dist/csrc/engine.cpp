@@ -72,6 +72,9 @@ OpenedArchive open_archive(const std::string &path, const EngineOptions &options
     throw std::invalid_argument("evaluator '" + wanted + "': expected auto, fused or torchscript");
   if (options.dtype != "auto" && options.dtype != "float32" && options.dtype != "float64")
     throw std::invalid_argument("dtype '" + options.dtype + "': expected auto, float32 or float64");
+  if (options.table_intervals > max_table_intervals)
+    throw std::invalid_argument("table_intervals " + std::to_string(options.table_intervals) + ": expected up to " +
+                                std::to_string(max_table_intervals));
   OpenedArchive opened{read_archive(path), nullptr};
   ArchiveInfo &info = opened.info;
   // An engine without kernels for GPUs leaves those that are asked for by name to TorchScript.
@@ -85,7 +88,8 @@ OpenedArchive open_archive(const std::string &path, const EngineOptions &options
   }
   if (!info.fused)
     throw std::invalid_argument("evaluator fused asked for, but archive '" + path + "' holds no program for it");
-  const DeviceChoice device = choose_device(options, cuda_device_count());
+  const bool on_host = options.device == "cpu" || options.device == "emulated";  // leaves CUDA alone
+  const DeviceChoice device = choose_device(options, on_host ? 0 : cuda_device_count());
   const bool narrowed = options.dtype == "float32" && info.dtype == "float64";
   if (options.dtype != "auto") info.dtype = options.dtype;
   if (options.table_intervals >= 0) info.fused->table_intervals = options.table_intervals;

@@ -59,6 +59,8 @@ struct TensorProduct {
   std::vector<ProductTerm> start, proceed;  // start: q[a] from G_t alone (c unused); proceed: q[a] from G_k and q[c]
 };
 
+constexpr int max_table_intervals = 1 << 14;
+
 struct FusedModel {
   int num_types = 0, l_max = 0, num_channels = 0, num_two_body = 0;
   std::vector<double> cutoffs;             // [num_types^2], row = center, Angstrom

@@ -17,8 +17,7 @@ struct Hermite {
   // reduced = r / cutoff
   ALLEGRO_SHARED Hermite(double reduced, int intervals, double inverse_cutoff) {
     const double place = reduced * intervals;
-    int i = static_cast<int>(place);
-    if (i >= intervals) i = intervals - 1;
+    const int i = place < intervals ? static_cast<int>(place) : intervals - 1;  // any length, and NaN, stays inside
     double fraction = place - i;
     if (fraction > 1.0) fraction = 1.0;  // beyond the cutoff: the last knot, which is zero
     interval = i;

@@ -111,7 +111,10 @@ NamedTensor read_tensor(Header &header, std::string_view data, const std::string
     size *= extent;
   }
   if (bytes.size() != 8 * size) malformed("tensor '" + name + "' has another size than its shape");
-  return {shape, dtype == "F64" ? converted<double>(bytes) : converted<std::int64_t>(bytes)};
+  NamedTensor tensor{shape, dtype == "F64" ? converted<double>(bytes) : converted<std::int64_t>(bytes)};
+  for (const double value : tensor.values)
+    if (!std::isfinite(value)) malformed("tensor '" + name + "' holds a value that is not finite");
+  return tensor;
 }
 
 std::string listed(const std::vector<std::size_t> &shape) {

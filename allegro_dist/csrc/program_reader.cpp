@@ -1,21 +1,23 @@
 #include "program_reader.hpp"
 
-#include <limits>
+#include <set>
 #include <stdexcept>
 #include <string>
 
 namespace allegro_dist {
 namespace {
 
-constexpr int any = std::numeric_limits<int>::max();
+constexpr int any = 1 << 15;  // above every size and index of a model; products of two still fit an int
 
-[[noreturn]] void misfit(const std::string &what, int found, int expected) {
-  throw std::runtime_error("the fused program's " + what + " has size " + std::to_string(found) + ", expected " +
-                           std::to_string(expected));
+void require(const std::string &what, std::size_t found, std::size_t expected) {
+  if (found != expected)
+    throw std::runtime_error("the fused program's " + what + " has size " + std::to_string(found) + ", expected " +
+                             std::to_string(expected));
 }
 
-void require(const std::string &what, std::size_t found, int expected) {
-  if (static_cast<int>(found) != expected) misfit(what, static_cast<int>(found), expected);
+int positive(const std::string &what, int size) {
+  if (size < 1) throw std::runtime_error("the fused program's " + what + " is 0, expected 1 at least");
+  return size;
 }
 
 class ProgramReader {
@@ -23,13 +25,12 @@ class ProgramReader {
   ProgramReader(const NamedTensors &tensors, int num_types) : tensors_(tensors) {
     const std::vector<int> sizes = tensors.indices("fused.sizes", any);
     require("sizes", sizes.size(), 5);
-    model_.l_max = sizes[0];
-    model_.num_channels = sizes[1];
-    num_layers_ = sizes[2];
+    model_.l_max = index_below(sizes[0], 16, "fused.sizes");
+    model_.num_channels = positive("number of channels", sizes[1]);
+    num_layers_ = positive("number of tensor layers", sizes[2]);
     model_.num_types = sizes[3];
-    model_.num_two_body = sizes[4];
+    model_.num_two_body = positive("number of two-body layers", sizes[4]);
     require("number of types", model_.num_types, num_types);
-    if (model_.l_max > 16) misfit("l_max", model_.l_max, 16);
     columns_ = (model_.l_max + 1) * model_.num_channels;
   }
 
@@ -48,6 +49,7 @@ class ProgramReader {
     require("readout", model_.readout.size(), model_.dense.back().width);
     model_.projection = matrix("fused.projection", width_of(model_.num_two_body - 1), columns_);
     read_tensor_layers();
+    require_order();
     return std::move(model_);
   }
 
@@ -70,10 +72,9 @@ class ProgramReader {
 
   void read_dense() {
     for (const auto &layer : table("fused.dense.layers", {any, 2}))
-      model_.dense.push_back({layer[0], layer[1] != 0, {}});
+      model_.dense.push_back({positive("dense layer's width", layer[0]), layer[1] != 0, {}});
     const int num_dense = static_cast<int>(model_.dense.size());
-    if (model_.num_two_body < 1 || model_.num_two_body > num_dense)
-      misfit("number of two-body layers", model_.num_two_body, num_dense);
+    index_below(model_.num_two_body, num_dense, "fused.sizes");  // other layers follow
     int k = 0;
     for (const auto &source : table("fused.dense.sources", {num_dense, 2, any})) {
       const bool projection = source[1] != 0;
@@ -94,7 +95,7 @@ class ProgramReader {
     const NamedTensor &weights = tensors_.tensor("fused.radial.weights", 3);
     require("radial weights (pairs)", weights.shape[0], model_.num_types * model_.num_types);
     require("radial weights (columns)", weights.shape[2], width_of(0));
-    radial.size = static_cast<int>(weights.shape[1]);
+    radial.size = positive("number of radial functions", static_cast<int>(weights.shape[1]));
     if (radial.kind == RadialBasis::bessel) require("wavenumbers", radial.wavenumbers.size(), radial.size);
     const std::size_t size = weights.shape[1] * weights.shape[2];
     for (std::size_t p = 0; p < weights.shape[0]; ++p) {
@@ -108,8 +109,10 @@ class ProgramReader {
     const std::vector<int> sources = tensors_.indices("fused.environment.sources", num_dense);
     require("environment sources", sources.size(), num_layers_);
     std::vector<int> outputs;
-    for (int t = 0; t < num_layers_; ++t)
-      outputs.push_back(tensors_.count("fused.product." + std::to_string(t) + ".dim"));
+    for (int t = 0; t < num_layers_; ++t) {
+      const std::string dim = "fused.product." + std::to_string(t) + ".dim";
+      outputs.push_back(index_below(tensors_.number(dim), 2 * components + 1, dim));  // both parities of each l
+    }
     for (int t = 0; t < num_layers_; ++t) {
       const std::string product = "fused.product." + std::to_string(t);
       model_.environments.push_back(
@@ -131,6 +134,39 @@ class ProgramReader {
     for (const auto &index : rows)
       terms.push_back({index[0], index[1], proceeds ? index[2] : 0, index.back(), values[terms.size()]});
     return terms;
+  }
+
+  // What evaluators count on (phases.hpp): the two-body layers are a chain; later layers read its end, one another, and
+  // the projections, which come one by one, each after the layer that its environment reads.
+  void require_order() const {
+    const auto require = [](bool right, const std::string &what) {
+      if (!right) throw std::runtime_error("the fused program's layers are out of order: " + what);
+    };
+    const int h_two = model_.num_two_body - 1;
+    for (int t = 0; t < num_layers_; ++t) {
+      const int source = model_.environments[t].source;
+      require(t ? source > model_.environments[t - 1].source : source == h_two,
+              "environment " + std::to_string(t) + " reads layer " + std::to_string(source));
+    }
+    int next_projection = 0;
+    for (int k = 0; k < static_cast<int>(model_.dense.size()); ++k) {
+      const int first_projection = next_projection;
+      std::set<int> layers;
+      for (const DenseSource &source : model_.dense[k].sources) {
+        const bool projection = source.kind == DenseSource::projection;
+        const std::string what = "layer " + std::to_string(k) + " reads " + (projection ? "projection " : "layer ") +
+                                 std::to_string(source.index);
+        if (projection)
+          require(k > h_two && source.index == next_projection++ && source.index == first_projection &&
+                      model_.environments[source.index].source < k,
+                  what);
+        else
+          require((k > h_two ? source.index >= h_two : source.index == k - 1) && layers.insert(source.index).second,
+                  what);
+      }
+      require(k == 0 || !model_.dense[k].sources.empty(), "layer " + std::to_string(k) + " reads nothing");
+    }
+    require(next_projection == num_layers_, "projection " + std::to_string(next_projection) + " is not read");
   }
 
   const NamedTensors &tensors_;

@@ -11,11 +11,13 @@ import os
 import tempfile
 import warnings
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from allegro_dist.deploy.engine_data import read_engine_data, write_engine_data
@@ -96,7 +98,10 @@ def load_archive(path: str | os.PathLike[str], device: str | torch.device = "cpu
     """Load an archive and run its self-check on `device`; raises ArchiveError."""
     device = torch.device(device)
     module, card, engine_data = _load(path, device)
-    check, program, _ = read_engine_data(engine_data)
+    try:
+        check, program, _ = read_engine_data(engine_data)
+    except (SafetensorError, LookupError, TypeError, ValueError) as error:
+        raise ArchiveError(f"{path}: engine.safetensors is damaged or incomplete: {error}") from None
     archive = Archive(module, card, device, has_fused_program=len(program) > 0)
     try:
         run_self_check(check, lambda *edges: archive(*(t.to(device) for t in edges)))
@@ -119,15 +124,15 @@ def _load(path: str | os.PathLike[str], device: torch.device) -> tuple[Any, dict
                 _, _, name = member.partition("/extra/")
                 if name in contents:
                     contents[name] = members.read(member)
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
         raise ArchiveError(
             f"{path}: not a readable archive (truncated, corrupt, or another kind of file): {error}"
         ) from None
     if damaged:
         raise ArchiveError(f"{path}: the archive is damaged: checksum of {damaged} does not match")
-    version = contents["format_version"].decode()
-    if not version:
-        raise ArchiveError(f"{path}: not an allegro_dist archive (it has no format_version)")
+    version = contents["format_version"].decode(errors="replace")
+    if not version.isdecimal():
+        raise ArchiveError(f"{path}: not an allegro_dist archive (its format_version is '{version}')")
     if int(version) != FORMAT_VERSION:
         remedy = "install a newer allegro_dist or deploy" if int(version) > FORMAT_VERSION else "deploy"
         raise ArchiveError(

@@ -86,6 +86,18 @@ def test_every_flipped_byte_of_the_weights_is_found(path, tmp_path):
         load_archive(bad)
 
 
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9])
+def test_damage_of_the_compressed_code_is_found(path, tmp_path, share):
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as members:
+        code = max(members.infolist(), key=lambda m: m.compress_size if m.compress_type else 0)
+    content[code.header_offset + 200 + int(share * (code.compress_size - 200))] ^= 255
+    bad = tmp_path / "bad.pth"
+    bad.write_bytes(content)
+    with pytest.raises(ArchiveError, match=r"bad\.pth: (the archive is damaged|not a readable archive)"):
+        load_archive(bad)
+
+
 def test_other_torch_file_is_refused(tmp_path):
     torch.save({"a": 1}, tmp_path / "other.pth")
     with pytest.raises(ArchiveError, match="not an allegro_dist archive"):

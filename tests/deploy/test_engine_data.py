@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from allegro_dist.deploy.archive import save_archive
+from allegro_dist.deploy.archive import ArchiveError, load_archive, save_archive
 from allegro_dist.deploy.engine_data import read_engine_data
 from allegro_dist.engine import Engine, is_built
 from tests.conftest import make_potential
@@ -57,6 +57,13 @@ def changed(name: str, value: float):
     return change
 
 
+def at(name: str, place: int | tuple[int, int], value: float):
+    def change(tensors: dict[str, Tensor]) -> None:
+        tensors[name][place] = value
+
+    return change
+
+
 def shortened(name: str):
     def change(tensors: dict[str, Tensor]) -> None:
         tensors[name] = tensors[name][:-1].clone()
@@ -74,13 +81,24 @@ def shortened(name: str):
         (changed("fused.dense.sources", 99), "'fused.dense.sources' holds 99"),
         (changed("fused.environment.sources", -1), "'fused.environment.sources' holds -1"),
         (changed("fused.product.0.proceed.index", 10**6), "'fused.product.0.proceed.index' holds 1000000"),
-        (changed("fused.sizes", 50), "number of two-body layers has size 50"),
+        (changed("fused.sizes", 50), "'fused.sizes' holds 50"),
+        (at("fused.sizes", 1, 0), "number of channels is 0"),
+        (at("fused.dense.layers", (2, 0), 0), "dense layer's width is 0"),
+        (at("fused.dense.sources", (1, 2), 1), "layer 1 reads projection 1"),
+        (at("fused.dense.sources", (3, 2), 0), "layer 2 reads layer 0"),
+        (at("fused.environment.sources", 0, 1), "environment 0 reads layer 1"),
+        (at("fused.environment.sources", 1, 2), "layer 2 reads projection 1"),
+        (changed("fused.product.1.dim", 10**8), "'fused.product.1.dim' holds 100000000"),
+        (changed("tables.intervals", 10**9), "'tables.intervals' holds 1000000000"),
         (shortened("fused.readout"), "readout has size"),
         (shortened("fused.radial.weights"), r"radial weights \(pairs\) has size 8, expected 9"),
         (shortened("cutoffs"), r"'cutoffs' has shape \[2, 3\], expected \[3, 3\]"),
         (lambda t: t.update(cutoffs=t["cutoffs"].float()), "'cutoffs' has dtype 'F32', expected F64 or I64"),
+        (at("cutoffs", (0, 1), -5.0), r"'cutoffs' holds -5\.\d+, expected above 0"),
+        (at("cutoffs", (0, 1), 4.0), "'fused.cutoffs' differs from 'cutoffs'"),
+        (lambda t: t.update({"check.atom_types": torch.zeros(0, dtype=torch.int64)}), "self-check holds no atoms"),
+        (changed("fused.readout", float("nan")), "'fused.readout' holds a value that is not finite"),
         (changed("check.atomic_energy", 1.0), "self-check of archive"),
-        (changed("fused.readout", float("nan")), "self-check of archive"),
     ],
 )
 def test_wrong_part_is_named(path, tmp_path, change, message):
@@ -91,8 +109,18 @@ def test_wrong_part_is_named(path, tmp_path, change, message):
 
 
 def test_archive_without_the_member_is_refused(path, tmp_path):
+    without = with_content(path, tmp_path, None)
     with pytest.raises(RuntimeError, match=r"lacks engine\.safetensors"):
-        Engine(with_content(path, tmp_path, None))
+        Engine(without)
+    with pytest.raises(ArchiveError, match=r"changed\.pth: engine\.safetensors is damaged or incomplete"):
+        load_archive(without)
+
+
+def test_python_names_what_the_member_lacks(path, tmp_path):
+    tensors = load(content_of(path))
+    del tensors["check.edge_vectors"]
+    with pytest.raises(ArchiveError, match=r"engine\.safetensors is damaged or incomplete: .*'edge_vectors'"):
+        load_archive(with_content(path, tmp_path, save(tensors, metadata=TEXTS)))
 
 
 def test_types_that_do_not_fit_the_program_are_refused(path, tmp_path):

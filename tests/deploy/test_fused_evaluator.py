@@ -166,9 +166,18 @@ def test_fused_edges_beyond_the_cutoff_add_nothing(mixed):
     for intervals in (0, 64):
         engine = open_fused(path, table_intervals=intervals)
         lone = engine.evaluate(np.array([0]), np.array([0, 0]), np.zeros((0, 3)), np.zeros(0, dtype=int))[0]
-        far = np.array([[5.0, 0.0, 0.0], [0.0, 7.5, 0.0]])
-        energy, gradient = engine.evaluate(np.array([0]), np.array([0, 2]), far, np.array([0, 1]))
+        far = np.array([[5.0, 0.0, 0.0], [0.0, 7.5, 0.0], [0.0, 0.0, 1e12]])
+        energy, gradient = engine.evaluate(np.array([0]), np.array([0, 3]), far, np.array([0, 1, 0]))
         assert energy[0] == lone[0] and not gradient.any()
+
+
+@pytest.mark.parametrize("intervals", (0, 64))
+@pytest.mark.parametrize("device", ("cpu", "emulated"))
+@pytest.mark.parametrize("value", (np.nan, np.inf))
+def test_fused_edge_that_is_not_finite_is_an_error(value, device, intervals, mixed):
+    engine = open_fused(mixed[1], device=device, table_intervals=intervals)
+    with pytest.raises(RuntimeError, match="not finite for a center of type Si with 1 neighbors"):
+        engine.evaluate([0], [0, 1], [[0.0, value, 0.0]], [1])
 
 
 @pytest.mark.parametrize("device", ("cpu", "emulated"))

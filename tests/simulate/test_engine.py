@@ -100,6 +100,7 @@ def test_result_that_is_not_finite_names_the_center(engine):
         (dict(dtype="float16"), "dtype 'float16': expected auto, float32 or float64"),
         (dict(device="gpu"), "device 'gpu': expected auto, cpu, cuda or cuda:N"),
         (dict(instruction_set="mmx"), "instruction_set 'mmx': expected auto, avx512, avx2 or baseline"),
+        (dict(table_intervals=10**6), "table_intervals 1000000: expected up to 16384"),
         (dict(evaluator="torchscript", dtype="float32"), "evaluator torchscript runs in the archive's, float64"),
     ],
 )
