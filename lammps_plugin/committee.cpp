@@ -31,15 +31,9 @@ void Committee::open(const std::vector<std::string> &paths, const EngineOptions 
   }
 }
 
-int Committee::num_workers() const {
-  int fewest = member(0).num_workers();
-  for (const auto &engine : engines_) fewest = std::min(fewest, engine->num_workers());
-  return fewest;
-}
-
-int Committee::preferred_block_edges() const {
-  int fewest = member(0).preferred_block_edges();
-  for (const auto &engine : engines_) fewest = std::min(fewest, engine->preferred_block_edges());
+int Committee::fewest(int (Engine::*count)() const) const {
+  int fewest = (member(0).*count)();
+  for (const auto &engine : engines_) fewest = std::min(fewest, (*engine.*count)());
   return fewest;
 }
 

@@ -25,14 +25,16 @@ class Committee {
   const Engine &member(int k) const { return *engines_[k]; }
   const std::string &path(int k) const { return paths_[k]; }
   int size() const { return static_cast<int>(engines_.size()); }
-  int num_workers() const;
-  int preferred_block_edges() const;
+  int num_workers() const { return fewest(&Engine::num_workers); }
+  int preferred_block_edges() const { return fewest(&Engine::preferred_block_edges); }
   double bytes_per_edge() const;  // of all members: memory that one is done with may stay with it
 
   // Every member's results. Throws as Engine::evaluate does.
   void evaluate(const EdgeBlock &block, int worker, std::vector<Evaluation> &results) const;
 
  private:
+  int fewest(int (Engine::*count)() const) const;  // over the members
+
   std::vector<std::string> paths_;
   std::vector<std::unique_ptr<Engine>> engines_;
 };

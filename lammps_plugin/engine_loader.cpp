@@ -1,34 +1,20 @@
 #include "engine_loader.hpp"
 
-#include <dlfcn.h>
-
 #include <stdexcept>
+
+#include "library_beside.hpp"
 
 namespace allegro_dist {
 namespace {
 
-constexpr const char *engine_library = "liballegro_engine.so";
-
-std::string own_folder() {
-  Dl_info info{};
-  dladdr(reinterpret_cast<const void *>(&own_folder), &info);
-  const std::string file = info.dli_fname ? info.dli_fname : "";
-  const auto slash = file.rfind('/');
-  return slash == std::string::npos ? "." : file.substr(0, slash);
-}
-
 using OpenEngine = decltype(&allegro_dist_open_engine);
 
 OpenEngine find_open_engine() {
-  const std::string file = own_folder() + "/" + engine_library;
-  void *const library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
-  void *const symbol = library ? dlsym(library, "allegro_dist_open_engine") : nullptr;
-  if (!symbol) {
-    const char *const reason = dlerror();
-    throw std::runtime_error("the engine '" + file + "' cannot be loaded (" + (reason ? reason : "unknown reason") +
+  const auto found = function_beside("liballegro_engine.so", "allegro_dist_open_engine");
+  if (!found.function)
+    throw std::runtime_error("the engine '" + found.file + "' cannot be loaded (" + found.failure +
                              "); build or install allegro_dist again");
-  }
-  return reinterpret_cast<OpenEngine>(symbol);
+  return reinterpret_cast<OpenEngine>(found.function);
 }
 
 }  // namespace

@@ -82,19 +82,8 @@ class Demo:
             out = self.archive(dtype)
             if not out.exists() or out.stat().st_mtime < weights.stat().st_mtime:
                 self.say(f"deploying {out.name}")
-                run(
-                    [
-                        PROGRAMS / "allegro-dist",
-                        "deploy",
-                        self.train_folder,
-                        "--weights",
-                        "last",
-                        "-o",
-                        out,
-                        "--dtype",
-                        dtype,
-                    ]
-                )
+                options = ["--weights", "last", "-o", out, "--dtype", dtype]
+                run([PROGRAMS / "allegro-dist", "deploy", self.train_folder, *options])
         self.say("errors on the test frames")
         errors = self.folder / "errors.json"
         run([PROGRAMS / "allegro-dist", "evaluate", self.archive("float32"), TEST, "--json", errors])

@@ -9,21 +9,12 @@
 #include <string>
 
 #include "evaluator.hpp"
+#include "library_beside.hpp"
 
 namespace allegro_dist {
 namespace {
 
-constexpr const char *library_name = "liballegro_torchscript.so";
-
 using MakeEvaluator = Evaluator *(*)(const char *path, const EngineOptions *options, int num_types);
-
-std::string own_folder() {
-  Dl_info info{};
-  dladdr(reinterpret_cast<const void *>(&own_folder), &info);
-  const std::string file = info.dli_fname ? info.dli_fname : "";
-  const auto slash = file.rfind('/');
-  return slash == std::string::npos ? "." : file.substr(0, slash);
-}
 
 // A program that uses C++ streams may hold the process's only initialized copy of them; a library bound deeply would
 // write to the other one and crash.
@@ -37,16 +28,13 @@ bool streams_are_shared() {
 }
 
 MakeEvaluator find_make_evaluator() {
-  const std::string file = own_folder() + "/" + library_name;
-  void *const library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL | (streams_are_shared() ? RTLD_DEEPBIND : 0));
-  void *const symbol = library ? dlsym(library, "allegro_dist_make_torchscript_evaluator") : nullptr;
-  if (!symbol) {
-    const char *const reason = dlerror();
-    throw std::runtime_error("evaluator torchscript needs '" + file + "', which cannot be loaded (" +
-                             (reason ? reason : "unknown reason") +
+  const auto found = function_beside("liballegro_torchscript.so", "allegro_dist_make_torchscript_evaluator",
+                                     streams_are_shared() ? RTLD_DEEPBIND : 0);
+  if (!found.function)
+    throw std::runtime_error("evaluator torchscript needs '" + found.file + "', which cannot be loaded (" +
+                             found.failure +
                              "); build allegro_dist where torch is installed, and again when torch changes");
-  }
-  return reinterpret_cast<MakeEvaluator>(symbol);
+  return reinterpret_cast<MakeEvaluator>(found.function);
 }
 
 }  // namespace

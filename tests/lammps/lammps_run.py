@@ -87,6 +87,18 @@ def start_lmp(folder: Path, text: str, ranks: int = 1, threads: int = 1) -> subp
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
+def last_thermo(output: str) -> np.ndarray:
+    """The last line of the last run's thermo output."""
+    lines = output.splitlines()
+    after = max(k for k, line in enumerate(lines) if line.startswith("Loop time"))
+    return np.array(lines[after - 1].split(), dtype=float)
+
+
+def last_dump(folder: Path, num_atoms: int) -> np.ndarray:
+    """[num_atoms, columns] the last snapshot of atoms.dump."""
+    return np.loadtxt((folder / "atoms.dump").read_text().splitlines()[-num_atoms:], ndmin=2)
+
+
 def run_lammps(folder: Path, atoms: Atoms, type_names: Sequence[str], pair: str, *, ranks: int = 1, steps: int = 0,
                threads: int = 1, head: str = "units metal", processors: str = "", skin: float = 1.0,
                ) -> LammpsResult:  # fmt: skip
@@ -101,11 +113,9 @@ def run_lammps(folder: Path, atoms: Atoms, type_names: Sequence[str], pair: str,
     run = start_lmp(folder, INPUT.format(head=head, boundary=boundary, processors=processors, pair=pair, skin=skin,
                                          steps=steps), ranks, threads)  # fmt: skip
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
-    lines = run.stdout.splitlines()
-    after = next(k for k, line in enumerate(lines) if line.startswith("Loop time"))
-    thermo = np.array(lines[after - 1].split(), dtype=float)
+    thermo = last_thermo(run.stdout)
     assert thermo[0] == steps
-    table = np.loadtxt((folder / "atoms.dump").read_text().splitlines()[-len(atoms) :], ndmin=2)
+    table = last_dump(folder, len(atoms))
     assert np.array_equal(table[:, 0], np.arange(1, len(atoms) + 1))
     volume = atoms.cell.volume
     return LammpsResult(

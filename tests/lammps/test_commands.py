@@ -13,7 +13,6 @@ from tests.lammps.lammps_run import in_lammps_frame, pair_allegro, start_lmp, wr
 START = """\
 units metal
 atom_style atomic
-{before}
 boundary {boundary}
 box tilt large
 read_data structure.data
@@ -71,12 +70,12 @@ COMMANDS = {
 }
 
 
-def assert_end_is_the_models(folder, archive, atoms, commands, ranks=1, before=""):
-    """Runs the commands and holds the last state against the ASE calculator; returns that state."""
+def assert_end_is_the_models(folder, archive, atoms, commands, ranks=1):
+    """Runs the commands and holds the last state against the ASE calculator."""
     pair = pair_allegro(archive, TYPE_NAMES)
     write_data(folder / "structure.data", atoms, TYPE_NAMES)
     boundary = " ".join("p" if periodic else "f" for periodic in atoms.pbc)
-    text = START.format(boundary=boundary, pair=pair, before=before) + commands.format(pair=pair) + END
+    text = START.format(boundary=boundary, pair=pair) + commands.format(pair=pair) + END
     run = start_lmp(folder, text, ranks)
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
     words = next(line for line in run.stdout.splitlines() if line.startswith("END")).split()[1:]
@@ -93,7 +92,6 @@ def assert_end_is_the_models(folder, archive, atoms, commands, ranks=1, before="
     forces = end.get_forces()
     np.testing.assert_allclose(energy[0], end.get_potential_energy(), rtol=0, atol=1e-10 * len(end))
     np.testing.assert_allclose(table[:, 5:8], forces, rtol=0, atol=1e-9 * max(1.0, abs(forces).max()))
-    return end
 
 
 @pytest.mark.parametrize("ranks", (1, 4))

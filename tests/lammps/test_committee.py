@@ -10,7 +10,7 @@ import pytest
 from allegro_dist.deploy.archive import save_archive
 from allegro_dist.simulate.calculator import AllegroCalculator
 from tests.conftest import MIXED_CUTOFFS, TYPE_NAMES, make_potential
-from tests.lammps.lammps_run import pair_allegro, run_lammps, start_lmp, write_data
+from tests.lammps.lammps_run import last_dump, last_thermo, pair_allegro, run_lammps, start_lmp, write_data
 
 INPUT = """\
 units {units}
@@ -78,14 +78,7 @@ def run(folder, atoms, pair, commands, *, ranks=1, units="metal", flag=1, every=
     text = INPUT.format(units=units, pair=pair, flag=flag, every=every, commands=commands)
     done = start_lmp(folder, text, ranks)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    table = np.loadtxt((folder / "atoms.dump").read_text().splitlines()[-len(atoms) :], ndmin=2)
-    return done.stdout, table[:, 4]
-
-
-def last_thermo(output: str) -> np.ndarray:
-    lines = output.splitlines()
-    after = max(k for k, line in enumerate(lines) if line.startswith("Loop time"))
-    return np.array(lines[after - 1].split(), dtype=float)
+    return done.stdout, last_dump(folder, len(atoms))[:, 4]
 
 
 @pytest.mark.parametrize("forces", ("mean", "first"))

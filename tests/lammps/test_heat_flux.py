@@ -7,7 +7,7 @@ import pytest
 
 from allegro_dist.simulate.calculator import AllegroCalculator
 from tests.conftest import TYPE_NAMES, silica
-from tests.lammps.lammps_run import pair_allegro, start_lmp, write_data
+from tests.lammps.lammps_run import last_dump, last_thermo, pair_allegro, start_lmp, write_data
 
 INPUT = """\
 units metal
@@ -37,10 +37,7 @@ def run(folder, archive, atoms, ranks):
     boundary = " ".join("p" if periodic else "f" for periodic in atoms.pbc)
     done = start_lmp(folder, INPUT.format(boundary=boundary, pair=pair_allegro(archive, TYPE_NAMES)), ranks)
     assert done.returncode == 0, done.stdout[-2000:]
-    lines = done.stdout.splitlines()
-    after = next(k for k, line in enumerate(lines) if line.startswith("Loop time"))
-    thermo = np.array(lines[after - 1].split(), dtype=float)[1:]
-    table = np.loadtxt((folder / "atoms.dump").read_text().splitlines()[-len(atoms) :])
+    thermo, table = last_thermo(done.stdout)[1:], last_dump(folder, len(atoms))
     return thermo[:3], thermo[3:12], thermo[12:18], table[:, 1:4], table[:, 4:7]
 
 

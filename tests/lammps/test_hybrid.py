@@ -31,6 +31,14 @@ def test_null_types_are_left_to_the_other_style(archives, triclinic_silica, tmp_
     np.testing.assert_allclose(together.energy, alone.energy + energies.sum(), rtol=1e-12)
 
 
+def assert_is_the_sum(folder, atoms, ranks, overlay: str, *parts: str) -> None:
+    """All of a run's results under one pair style are the sums of those under others."""
+    runs = [run_lammps(folder, atoms, TYPE_NAMES, pair, ranks=ranks) for pair in (overlay, *parts)]
+    for quantity in ("energy", "energies", "forces", "virials", "virial"):
+        together, *apart = (np.asarray(getattr(run, quantity)) for run in runs)
+        np.testing.assert_allclose(together, sum(apart), rtol=0, atol=1e-10 * max(1, abs(together).max()))
+
+
 @pytest.mark.parametrize("ranks", (1, 2))
 @pytest.mark.parametrize(
     "style, coefficients",
@@ -45,13 +53,7 @@ def test_overlay_is_the_sum(archives, triclinic_silica, tmp_path, style, coeffic
     own = "\n".join(f"pair_coeff {text}" for text in coefficients)
     plain = f"pair_style {style}\n" + own.replace(f"{name} ", "")
     overlay = f"pair_style hybrid/overlay allegro {style}\npair_coeff * * allegro {archives['float64']} Si O H\n" + own
-    runs = [
-        run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, ranks=ranks)
-        for pair in (overlay, plain, pair_allegro(archives["float64"], TYPE_NAMES))
-    ]
-    for quantity in ("energy", "energies", "forces", "virials", "virial"):
-        together, *parts = (np.asarray(getattr(run, quantity)) for run in runs)
-        np.testing.assert_allclose(together, sum(parts), rtol=0, atol=1e-10 * max(1, abs(together).max()))
+    assert_is_the_sum(tmp_path, triclinic_silica, ranks, overlay, plain, pair_allegro(archives["float64"], TYPE_NAMES))
 
 
 @pytest.mark.parametrize("ranks", (1, 2))
@@ -64,13 +66,7 @@ def test_overlay_with_long_range_charges_is_the_sum(archives, triclinic_silica, 
     plain = f"{ewald}\npair_style coul/long 5.0\npair_coeff * *"
     overlay = f"{ewald}\npair_style hybrid/overlay allegro coul/long 5.0\npair_coeff * * coul/long\n"
     overlay += f"pair_coeff * * allegro {archives['float64']} Si O H"
-    runs = [
-        run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, ranks=ranks)
-        for pair in (overlay, plain, pair_allegro(archives["float64"], TYPE_NAMES))
-    ]
-    for quantity in ("energy", "energies", "forces", "virials", "virial"):
-        together, *parts = (np.asarray(getattr(run, quantity)) for run in runs)
-        np.testing.assert_allclose(together, sum(parts), rtol=0, atol=1e-10 * max(1, abs(together).max()))
+    assert_is_the_sum(tmp_path, triclinic_silica, ranks, overlay, plain, pair_allegro(archives["float64"], TYPE_NAMES))
 
 
 def test_two_lammps_types_of_one_element(archives, triclinic_silica, tmp_path):
