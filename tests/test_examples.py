@@ -1,0 +1,50 @@
+"""What examples/ offers: recipes that load, a silicon archive of the promised errors, an input that runs as it is."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from ase.io import read
+
+from allegro_dist.config import load
+from allegro_dist.data.structure import read_structures
+from allegro_dist.deploy.archive import load_archive
+from allegro_dist.training.evaluate import evaluate
+from tests.lammps.lammps_run import last_thermo, start_lmp
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+SILICON = EXAMPLES / "silicon"
+
+
+def test_silicon_recipe_names_the_embedded_set():
+    data = load(EXAMPLES / "silicon.yaml").data
+    for file in (data.train, data.test):
+        assert read(EXAMPLES.parent / file, ":")
+
+
+def test_molecule_recipe_needs_only_training_frames():
+    assert load(EXAMPLES / "molecule.yaml", ["data.train=frames.xyz"]).data.train == "frames.xyz"
+
+
+def test_silicon_archive_is_small():
+    assert (SILICON / "si.pth").stat().st_size < 2e6
+
+
+def test_silicon_archive_has_the_promised_errors_on_the_test_frames():
+    archive = load_archive(SILICON / "si.pth")
+    frames = read_structures(SILICON / "data" / "test.xyz")
+    errors = evaluate(archive, frames, type_names=archive.type_names, cutoffs=archive.cutoffs())
+    assert errors["forces"]["mae"] < 0.040
+    assert errors["energy_per_atom"]["mae"] < 0.003
+
+
+def test_quick_input_keeps_its_energy_with_the_silicon_archive(tmp_path):
+    for name in ("quick.in", "si.pth"):
+        shutil.copy(SILICON / name, tmp_path)
+    text = (tmp_path / "quick.in").read_text()
+    run = start_lmp(tmp_path, text.replace("run             200", "thermo_style custom step etotal\nrun 20"), ranks=2)
+    assert run.returncode == 0, run.stdout + run.stderr
+    first = float(run.stdout.split("TotEng")[1].split()[1])
+    assert last_thermo(run.stdout)[1] == pytest.approx(first, abs=1e-4 * 1000)  # eV, 1,000 atoms
