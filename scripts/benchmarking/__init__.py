@@ -1,0 +1,1 @@
+"""Parts of scripts/benchmark.py: models, runs in LAMMPS, peers, the machine's limits, tables and plots."""

@@ -1,0 +1,59 @@
+"""scripts/benchmark.py: its arithmetic is what a derivation by hand gives, its models are what they are said to be."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import vesin
+from ase.build import bulk
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+
+from benchmarking.models import MODELS, Work, count_work, make_potential  # noqa: E402
+from benchmarking.peers import PeerProcess, check_names  # noqa: E402
+from benchmarking.report import Limits, make_rows  # noqa: E402
+from benchmarking.results import Result  # noqa: E402
+
+
+@pytest.mark.parametrize(
+    "tabulated, per_edge",
+    [
+        # a1 <- s1;  a2 <- h1, s2;  ar <- h1, h2
+        (True, 32 * 64 + (64 + 32) * 64 + (64 + 64) * 32),
+        # and h0 <- Bessels;  h0 -> a1, a2, ar, w
+        (False, 8 * 64 + 64 * (64 + 64 + 32 + 96) + 32 * 64 + (64 + 32) * 64 + (64 + 64) * 32),
+    ],
+)
+def test_dense_work_of_s5_is_counted_as_by_hand(tabulated: bool, per_edge: int):
+    per_atom = (1 if tabulated else 2) * 64 * 32 * 9  # an environment's mix, 32 channels for each of nine (l, m)
+    assert count_work(make_potential(MODELS["s5"]), 28, tabulated).dense == 4 * (28 * per_edge + per_atom)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_neighbors_of_a_model_are_those_of_the_crystal(name: str):
+    model, atoms = MODELS[name], bulk("Si", "diamond", a=5.43, cubic=True)
+    neighbors = vesin.NeighborList(cutoff=model.r_max, full_list=True)
+    (centers,) = neighbors.compute(atoms.positions, atoms.cell.array, True, quantities="i")
+    assert len(centers) == model.neighbors * len(atoms)
+
+
+def test_row_relates_the_median_rate_per_core_to_sgemm():
+    class TwoCores:
+        model, evaluator, engine, atoms, cores, work = "s5", "exact", "lammps", 8, 2, Work(3e6, 1e6, 0.0)
+
+    (row,) = make_rows([Result(TwoCores(), [10.0, 40.0, 20.0])], Limits("a cpu", sgemm=60e6, stream=1.0))
+    assert row["atom_steps_per_s"] == 20.0
+    assert row["fraction_of_sgemm"] == pytest.approx(20 / 2 * 3e6 / 60e6)
+    assert row["flops_per_s"] == pytest.approx(20 / 2 * 4e6)
+
+
+def test_unknown_mode_of_a_peer_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="mace/fast: expected one of mace/eager, mace/compile"):
+        check_names(["sw", "mace/fast"])
+
+
+def test_peer_that_stops_is_named():
+    with pytest.raises(SystemExit, match=r"a peer stopped.*-c"):
+        PeerProcess("none", "broken", [sys.executable, "-c", "raise SystemExit(1)"])
