@@ -4,10 +4,11 @@
 
 namespace allegro_dist {
 
-void ForceDeviation::start(int num_members, int num_atoms) {
+void ForceDeviation::start(int num_members, int num_local, int num_ghosts) {
   num_members_ = num_members;
-  num_atoms_ = num_atoms;
-  forces_.assign(3 * static_cast<std::size_t>(num_members) * num_atoms, 0.0);
+  num_atoms_ = static_cast<std::size_t>(num_local) + num_ghosts;
+  forces_.assign(3 * num_atoms_ * num_members, 0.0);
+  per_atom_.assign(num_local + 1, 0.0);
 }
 
 void ForceDeviation::add_block(const EdgeBuilder &edges, const std::vector<Evaluation> &results) {
@@ -26,7 +27,6 @@ void ForceDeviation::add_block(const EdgeBuilder &edges, const std::vector<Evalu
 }
 
 void ForceDeviation::finish(int num_local, double unit) {
-  per_atom_.assign(num_local + 1, 0.0);
   for (int i = 0; i < num_local; ++i) {
     double mean[3] = {}, square = 0.0;
     for (int member = 0; member < num_members_; ++member)

@@ -10,7 +10,7 @@ namespace allegro_dist {
 
 class ForceDeviation {
  public:
-  void start(int num_members, int num_atoms);  // local ones and ghosts
+  void start(int num_members, int num_local, int num_ghosts);  // takes all memory that is needed
   void add_block(const EdgeBuilder &edges, const std::vector<Evaluation> &results);
 
   // Force of one member on an atom, eV/Angstrom; the caller brings the ghosts' home between add_block and finish.

@@ -8,22 +8,20 @@
 
 #include "pair_allegro.h"
 
+#include "agreement.hpp"
 #include "atom.h"
 #include "comm.h"
 #include "error.h"
-#include "first_failure.hpp"
 #include "force.h"
+#include "lammps_versions.hpp"
+#include "left_out_pairs.hpp"
 #include "memory.h"
-#include "neigh_list.h"
-#include "neighbor.h"
+#include "stop_signals.hpp"
 #include "update.h"
 
 #include <algorithm>
 #include <cstring>
 #include <exception>
-#include <limits>
-#include <stdexcept>
-#include <utility>
 
 using namespace LAMMPS_NS;
 
@@ -32,8 +30,6 @@ namespace {
 // One block takes a core about a millisecond, a turn of another process several.
 constexpr int slots_per_thread = 8;
 
-constexpr int most_block_edges = 500000000;  // 3 numbers of each are counted in 32 bits
-
 int rank_on_node(MPI_Comm world) {
   MPI_Comm node;
   int rank;
@@ -41,19 +37,6 @@ int rank_on_node(MPI_Comm world) {
   MPI_Comm_rank(node, &rank);
   MPI_Comm_free(&node);
   return rank;
-}
-
-// "2G" and the like; NaN where it is none.
-double bytes_of(const std::string &text) {
-  std::size_t end = 0;
-  try {
-    const double number = std::stod(text, &end);
-    const std::string unit = text.substr(end);
-    for (const auto &[name, factor] : {std::pair("", 1.0), {"K", 0x1p10}, {"M", 0x1p20}, {"G", 0x1p30}})
-      if (unit == name) return number * factor;
-  } catch (const std::logic_error &) {  // not a number, or too large for one
-  }
-  return std::numeric_limits<double>::quiet_NaN();
 }
 
 std::string joined(const std::vector<std::string> &names) {
@@ -92,38 +75,10 @@ void PairAllegro::allocate() {
 /* ---------------------------------------------------------------------- */
 
 void PairAllegro::settings(int narg, char **arg) {
-  device_ = evaluator_ = "auto";
-  block_edges_ = 0;
-  memory_.clear();
-  takes_mean_ = true;
-  for (int iarg = 0; iarg < narg; iarg += 2) {
-    const std::string keyword = arg[iarg];
-    if (keyword != "device" && keyword != "evaluator" && keyword != "block" && keyword != "memory" &&
-        keyword != "committee")
-      error->all(FLERR,
-                 "pair_style allegro: unknown keyword '{}'; known are device, evaluator, block, memory and committee",
-                 keyword);
-    if (iarg + 1 >= narg) error->all(FLERR, "pair_style allegro: keyword '{}' needs a value", keyword);
-    const std::string value = arg[iarg + 1];
-    if (keyword == "device") device_ = value;
-    if (keyword == "evaluator") evaluator_ = value;
-    if (keyword == "block") {
-      block_edges_ = utils::inumeric(FLERR, value, false, lmp);
-      if (block_edges_ < 1 || block_edges_ > most_block_edges)
-        error->all(FLERR, "pair_style allegro: block must be a number of edges from 1 to {}, got {}", most_block_edges,
-                   value);
-    }
-    if (keyword == "memory") {
-      if (!(bytes_of(value) >= 1.0))
-        error->all(FLERR, "pair_style allegro: memory must be a number of bytes, or of K, M or G, such as 500M, got {}",
-                   value);
-      memory_ = value;
-    }
-    if (keyword == "committee") {
-      if (value != "mean" && value != "first")
-        error->all(FLERR, "pair_style allegro: committee must be mean or first, got {}", value);
-      takes_mean_ = value == "mean";
-    }
+  try {
+    options_ = allegro_dist::read_pair_options({arg, arg + narg});
+  } catch (const std::exception &exception) {
+    error->all(FLERR, "pair_style allegro: {}", exception.what());
   }
 }
 
@@ -146,25 +101,26 @@ void PairAllegro::coeff(int narg, char **arg) {
   open_archives({arg + 2, arg + 2 + num_archives});
   map_types(atom->ntypes, arg + 2 + num_archives);
   for (int k = 0; k < num_archives; ++k) report(k);
-  if (!memory_.empty() && comm->me == 0)
-    utils::logmesg(lmp, "allegro: memory {}: blocks of at most {} listed neighbors\n", memory_, block_edges());
+  if (options_.memory > 0 && comm->me == 0)
+    utils::logmesg(lmp, "allegro: memory {:g} MB: blocks of at most {} listed neighbors\n", options_.memory / 0x1p20,
+                   block_edges());
 }
 
 void PairAllegro::open_archives(const std::vector<std::string> &paths) {
   std::string failure;
   const int local_rank = rank_on_node(world);
   try {
-    committee_.open(paths, {device_, local_rank, comm->nthreads, evaluator_});
+    committee_.open(paths, {options_.device, local_rank, comm->nthreads, options_.evaluator});
     const int num_workers = committee_.num_workers();
     slots_.assign(num_workers == 1 ? 1 : slots_per_thread * num_workers, {});
   } catch (const std::exception &exception) {
-    failure = exception.what();
+    failure = allegro_dist::text_of(exception);
     if (paths.size() > 1)
       failure += "; the last " + std::to_string(atom->ntypes) +
                  " arguments are taken for elements, one for each LAMMPS type, those before for archives";
   }
-  failure = allegro_dist::first_failure(failure, world);
-  if (!failure.empty()) error->all(FLERR, "pair style allegro: " + failure);
+  failure = allegro_dist::agree(failure, false, world).failure;
+  if (!failure.empty()) error->all(FLERR, "pair style allegro: {}", failure);
 }
 
 void PairAllegro::map_types(int num_elements, char **names) {
@@ -204,42 +160,14 @@ void PairAllegro::report(int member) const {
 
 void PairAllegro::init_style() {
   if (!force->newton_pair) error->all(FLERR, "pair style allegro requires newton pair on, found newton pair off");
-  neighbor->add_request(this, NeighConst::REQ_FULL);
+  allegro_dist::request_full_list(neighbor, this);
 }
 
-/* ----------------------------------------------------------------------
-   LAMMPS can leave pairs out of the neighbor list, silently; the model needs every neighbor. Called once the lists'
-   settings are final.
-------------------------------------------------------------------------- */
-
+// Once the neighbor lists' settings are final.
 void PairAllegro::setup() {
-  require_special_neighbors();
-  const auto is_ours = [&](int lammps_type) { return types_.model_type[lammps_type] >= 0; };
-  bool excludes = neighbor->nex_group > 0 || neighbor->nex_mol > 0;
-  for (int k = 0; k < neighbor->nex_type; ++k)
-    excludes |= is_ours(neighbor->ex1_type[k]) && is_ours(neighbor->ex2_type[k]);
-  if (excludes)
-    error->all(FLERR,
-               "pair style allegro needs every pair of its atoms, but neigh_modify exclude leaves some out; remove it "
-               "(neigh_modify exclude none), or leave whole types to another style (NULL with pair_style hybrid)");
-}
-
-void PairAllegro::require_special_neighbors() {
-  if (atom->molecular == Atom::ATOMIC) return;
-  const char *const names[4] = {"", "1-2 (bonded)", "1-3 (over two bonds)", "1-4 (over three bonds)"};
-  for (int k = 1; k <= 3; ++k) {
-    if (neighbor->special_flag[k] != 0) continue;
-    // Templates keep their bonds elsewhere: taken for bonded.
-    int mine = atom->molecular == Atom::TEMPLATE && atom->nlocal > 0, any = 0;
-    if (atom->molecular == Atom::MOLECULAR)
-      for (int i = 0; i < atom->nlocal; ++i) mine |= atom->nspecial[i][k - 1] > (k > 1 ? atom->nspecial[i][k - 2] : 0);
-    MPI_Allreduce(&mine, &any, 1, MPI_INT, MPI_MAX, world);
-    if (any)
-      error->all(FLERR,
-                 "pair style allegro needs every neighbor, but special_bonds leaves out {} neighbors (weights 0); use "
-                 "special_bonds lj/coul 1 1 1",
-                 names[k]);
-  }
+  const std::string left_out = allegro_dist::left_out_pairs(*atom, *neighbor, types_, world);
+  if (!left_out.empty()) error->all(FLERR, "pair style allegro needs every pair of its atoms, but {}", left_out);
+  allegro_dist::catch_stop_signals();
 }
 
 double PairAllegro::init_one(int i, int j) {
@@ -253,14 +181,14 @@ double PairAllegro::init_one(int i, int j) {
 
 // Of a block: as the user says, else what the evaluator runs best with, or as many as the memory allows.
 int PairAllegro::block_edges() const {
-  if (block_edges_ > 0) return block_edges_;
+  if (options_.block_edges > 0) return options_.block_edges;
   const int preferred = committee_.preferred_block_edges();
-  if (memory_.empty()) return preferred;
+  if (options_.memory == 0.0) return preferred;
   const int num_results = committee_.size() > 1 ? committee_.size() + 1 : 1;
   const double own = allegro_dist::EdgeBuilder::bytes_per_edge + num_results * 3.0 * sizeof(double);
   const double bytes =
       static_cast<double>(slots_.size()) * own + committee_.num_workers() * committee_.bytes_per_edge();
-  return static_cast<int>(std::clamp(bytes_of(memory_) / bytes, 1.0, static_cast<double>(preferred)));
+  return static_cast<int>(std::clamp(options_.memory / bytes, 1.0, static_cast<double>(preferred)));
 }
 
 double PairAllegro::memory_usage() {

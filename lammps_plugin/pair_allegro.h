@@ -19,6 +19,7 @@
 #include "committee.hpp"
 #include "edge_builder.hpp"
 #include "force_deviation.hpp"
+#include "pair_options.hpp"
 #include "units.hpp"
 
 namespace LAMMPS_NS {
@@ -37,7 +38,7 @@ class PairAllegro : public Pair {
   int pack_reverse_comm(int, int, double *) override;
   void unpack_reverse_comm(int, int *, double *) override;
   void *extract(const char *, int &) override;
-  void *extract_peratom(const char *, int &) override;
+  void *extract_peratom(const char *, int &);  // overrides what versions before 2023 lack
   double memory_usage() override;
 
  private:
@@ -49,20 +50,18 @@ class PairAllegro : public Pair {
   };
 
   void allocate();
-  void require_special_neighbors();
   void open_archives(const std::vector<std::string> &paths);
   void map_types(int num_elements, char **names);
   void report(int member) const;
   int block_edges() const;
+  std::string run_blocks(bool wants_deviation);
   void evaluate_block(int begin, int end, int worker, Slot &slot) const;
   void add_block(const Slot &slot);
   void add_virial(int center, int neighbor, const double *r, const double *g);
   void finish_deviation();
+  void end_run();
 
-  std::string device_ = "auto", evaluator_ = "auto";
-  int block_edges_ = 0;     // 0: see block_edges()
-  std::string memory_;      // budget for blocks, as the user wrote it
-  bool takes_mean_ = true;  // of the committee, else its first member
+  allegro_dist::PairOptions options_;
   allegro_dist::Committee committee_;
   allegro_dist::TypeMap types_;
   allegro_dist::Units units_;  // of this run, which update knows

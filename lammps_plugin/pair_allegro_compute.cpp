@@ -9,11 +9,14 @@
 
 #include "pair_allegro.h"
 
+#include "agreement.hpp"
 #include "atom.h"
 #include "comm.h"
 #include "error.h"
-#include "first_failure.hpp"
 #include "in_order.hpp"
+#include "lammps_versions.hpp"
+#include "stop_signals.hpp"
+#include "timer.h"
 #include "update.h"
 
 #include <algorithm>
@@ -26,21 +29,39 @@ using namespace LAMMPS_NS;
 void PairAllegro::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
   const bool wants_deviation = committee_.size() > 1 && (eflag_global || deviation_flag_);
-  if (wants_deviation) deviation_.start(committee_.size(), atom->nlocal + atom->nghost);
-  const std::vector<int> starts = allegro_dist::block_starts(*list, block_edges());
-  allegro_dist::InOrder blocks(static_cast<int>(starts.size()) - 1, static_cast<int>(slots_.size()));
-  std::string failure;
-#pragma omp parallel num_threads(committee_.num_workers())
-  blocks.run([&](int b, int slot) { evaluate_block(starts[b], starts[b + 1], omp_get_thread_num(), slots_[slot]); },
-             [&](int slot) {
-               if (failure.empty()) failure = slots_[slot].failure;
-               if (!failure.empty()) return;
-               add_block(slots_[slot]);
-               if (wants_deviation) deviation_.add_block(slots_[slot].edges, slots_[slot].results);
-             });
-  failure = allegro_dist::first_failure(failure, world);
-  if (!failure.empty()) error->all(FLERR, "pair style allegro, step {}: {}", update->ntimestep, failure);
+  const auto outcome = allegro_dist::agree(run_blocks(wants_deviation), allegro_dist::stop_signal_came(), world);
+  if (!outcome.failure.empty())
+    error->all(FLERR, "pair style allegro, step {}: {}", update->ntimestep, outcome.failure);
   if (wants_deviation) finish_deviation();
+  if (outcome.stops) end_run();
+}
+
+// Of this rank; returns what failed, if anything did.
+std::string PairAllegro::run_blocks(bool wants_deviation) {
+  std::string failure;
+  try {
+    if (wants_deviation) deviation_.start(committee_.size(), atom->nlocal, atom->nghost);
+    const std::vector<int> starts = allegro_dist::block_starts(*list, block_edges());
+    allegro_dist::InOrder blocks(static_cast<int>(starts.size()) - 1, static_cast<int>(slots_.size()));
+#pragma omp parallel num_threads(committee_.num_workers())
+    blocks.run([&](int b, int slot) { evaluate_block(starts[b], starts[b + 1], omp_get_thread_num(), slots_[slot]); },
+               [&](int slot) {
+                 if (failure.empty()) failure = slots_[slot].failure;
+                 if (!failure.empty()) return;
+                 add_block(slots_[slot]);
+                 if (wants_deviation) deviation_.add_block(slots_[slot].edges, slots_[slot].results);
+               });
+  } catch (const std::exception &exception) {
+    failure = allegro_dist::text_of(exception);
+  }
+  return failure;
+}
+
+// After this step, as timer timeout would.
+void PairAllegro::end_run() {
+  if (comm->me == 0 && !timer->is_timeout())
+    utils::logmesg(lmp, "allegro: stopped by a signal at step {}; later runs are skipped\n", update->ntimestep);
+  timer->force_timeout();
 }
 
 void PairAllegro::evaluate_block(int begin, int end, int worker, Slot &slot) const {
@@ -49,12 +70,12 @@ void PairAllegro::evaluate_block(int begin, int end, int worker, Slot &slot) con
     slot.edges.build(*list, begin, end, atom->x, atom->type, types_);
     const auto block = slot.edges.block();
     committee_.evaluate(block, worker, slot.results);
-    if (committee_.size() > 1 && takes_mean_) take_mean(slot.results, block, slot.mean);
+    if (committee_.size() > 1 && options_.takes_mean) take_mean(slot.results, block, slot.mean);
   } catch (const allegro_dist::NotFinite &failure) {
     const auto id = atom->tag[slot.edges.centers()[failure.center]];
     slot.failure = failure.what() + (" (atom ID " + std::to_string(id) + ")");
   } catch (const std::exception &failure) {
-    slot.failure = failure.what();
+    slot.failure = allegro_dist::text_of(failure);
   }
 }
 
@@ -64,7 +85,7 @@ void PairAllegro::evaluate_block(int begin, int end, int worker, Slot &slot) con
 
 void PairAllegro::add_block(const Slot &slot) {
   const auto block = slot.edges.block();
-  const auto &result = committee_.size() > 1 && takes_mean_ ? slot.mean : slot.results[0];
+  const auto &result = committee_.size() > 1 && options_.takes_mean ? slot.mean : slot.results[0];
   const double per_energy = 1.0 / units_.energy, per_force = units_.length / units_.energy;
   double **f = atom->f;
   for (int c = 0; c < block.num_centers; ++c) {
@@ -111,7 +132,8 @@ void PairAllegro::add_virial(int center, int neighbor, const double *r, const do
 ------------------------------------------------------------------------- */
 
 void PairAllegro::finish_deviation() {
-  for (sending_member_ = 0; sending_member_ < committee_.size(); ++sending_member_) comm->reverse_comm(this);
+  for (sending_member_ = 0; sending_member_ < committee_.size(); ++sending_member_)
+    allegro_dist::reverse_comm(comm, this);
   deviation_.finish(atom->nlocal, units_.energy / units_.length);
   double largest = 0.0, mine[2] = {}, sum_and_count[2];
   for (int i = 0; i < atom->nlocal; ++i) {
