@@ -1,4 +1,4 @@
-"""No import runs up or sideways: nn <- models <- potential <- deploy, simulate, training <- cli; data beside nn."""
+"""No import runs up or sideways: nn <- models <- potential <- fused_program <- deploy, simulate, training <- cli."""
 
 import ast
 from pathlib import Path
@@ -12,10 +12,11 @@ MAY_IMPORT = {
     "nn": {"config"},
     "models": {"config", "nn"},
     "potential": {"config", "nn", "models"},
+    "fused_program": {"nn", "models", "potential"},
     "compiled": set(),
     "engine": {"compiled"},
-    "deploy": {"config", "nn", "models", "potential", "engine"},
-    "training": {"config", "data", "potential"},
+    "deploy": {"config", "nn", "models", "potential", "fused_program", "engine"},
+    "training": {"config", "data", "models", "potential", "fused_program", "compiled"},
     "simulate": {"config", "data", "potential", "deploy", "engine", "compiled"},
 }
 

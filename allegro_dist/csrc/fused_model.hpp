@@ -1,4 +1,4 @@
-// The Allegro model as the fused evaluator wants it: all linear maps merged (allegro_dist/deploy/fused.py does that in
+// The Allegro model as the fused evaluator wants it: all linear maps merged (allegro_dist/fused_program.py does that in
 // float64), standard types only.
 //
 //   basis B(x)            radial functions of x = r / cutoff of the ordered type pair, envelope included

@@ -1,4 +1,4 @@
-// Reads the fused program of an archive (deploy/fused.py) into a FusedModel.
+// Reads the fused program of an archive (fused_program.py) into a FusedModel.
 #pragma once
 
 #include <optional>

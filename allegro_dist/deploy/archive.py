@@ -20,10 +20,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from allegro_dist.deploy.engine_data import read_engine_data, write_engine_data
-from allegro_dist.deploy.fused import Tables, fused_program
+from allegro_dist.deploy.engine_data import Tables, read_engine_data, write_engine_data
 from allegro_dist.deploy.model_card import FORMAT_VERSION, make_model_card
 from allegro_dist.deploy.self_check import SelfCheckError, make_self_check, run_self_check
+from allegro_dist.fused_program import fused_program
 from allegro_dist.potential import Potential
 
 MEMBERS = ("format_version", "model_card.json", "engine.safetensors")

@@ -2,23 +2,31 @@
 
     texts    type_names (separated by spaces), dtype
     tensors  r_max, interaction_range, cutoffs [T, T] (Angstrom), check.* (self_check.py), tables.intervals,
-             tables.tolerance (eV/Angstrom), and fused.* (fused.py) for families that the fused evaluator knows
+             tables.tolerance (eV/Angstrom), and fused.* (fused_program.py) for families that the fused evaluator knows
 
 Reals are float64, integers int64.  csrc/archive.cpp reads it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from allegro_dist.deploy.fused import Tables
 from allegro_dist.deploy.self_check import SelfCheck
 
 CHECK, FUSED = "check.", "fused."
+
+
+class Tables(NamedTuple):
+    """How finely the fused evaluator tabulates the two-body functions."""
+
+    intervals: int = 0
+    """Intervals between zero and each pair's cutoff; 0: no tables, the two-body layers are evaluated."""
+    tolerance: float = 0.0
+    """Largest deviation of an edge gradient that the self-check may find because of the tables, eV/Angstrom."""
 
 
 def write_engine_data(card: dict[str, Any], check: SelfCheck, program: dict[str, Tensor], tables: Tables) -> bytes:

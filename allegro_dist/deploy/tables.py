@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from allegro_dist.deploy.archive import save_archive
-from allegro_dist.deploy.fused import Tables, fused_program
+from allegro_dist.deploy.engine_data import Tables
 from allegro_dist.deploy.self_check import make_self_check
 from allegro_dist.engine import Engine, is_built
+from allegro_dist.fused_program import fused_program
 from allegro_dist.potential import Potential, assemble_forces, pair_cutoffs
 
 CANDIDATES = (32, 64, 128, 256, 512, 1024)

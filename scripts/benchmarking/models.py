@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from allegro_dist.config import AllegroConfig
-from allegro_dist.deploy.fused import DENSE, fused_program
+from allegro_dist.fused_program import DENSE, fused_program
 from allegro_dist.potential import Potential, build_potential
 
 

@@ -18,9 +18,9 @@ from torch.nn.functional import silu
 from allegro_dist.config import AllegroConfig
 from allegro_dist.deploy import archive as module
 from allegro_dist.deploy.archive import load_archive, save_archive
-from allegro_dist.deploy.engine_data import read_engine_data
-from allegro_dist.deploy.fused import Tables, fused_program
+from allegro_dist.deploy.engine_data import Tables, read_engine_data
 from allegro_dist.deploy.self_check import make_self_check
+from allegro_dist.fused_program import fused_program
 from allegro_dist.nn.zbl import zbl_energy
 from allegro_dist.potential import Potential, build_potential
 from tests.conftest import MIXED_CUTOFFS, TYPE_NAMES
