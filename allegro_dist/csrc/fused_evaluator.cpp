@@ -6,6 +6,7 @@
 
 #include "evaluator.hpp"
 #include "fused_planner.hpp"
+#include "instruction_set.hpp"
 #include "zbl.hpp"
 
 namespace allegro_dist {
@@ -24,25 +25,11 @@ Kernel<T> kernel_of(const std::string &instruction_set) {
     else
       return twice();
   };
+  [[maybe_unused]] const InstructionSet set = choose_instruction_set(instruction_set);
 #ifdef ALLEGRO_X86_KERNELS
-  __builtin_cpu_init();
-  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-  const auto require = [&](bool available) {
-    if (!available) throw std::invalid_argument("instruction_set '" + instruction_set + "': this machine lacks it");
-  };
-  if (instruction_set == "avx512" || (instruction_set == "auto" && has_avx512)) {
-    require(has_avx512);
-    return pick(avx512::kernel_float, avx512::kernel_double);
-  }
-  if (instruction_set == "avx2" || (instruction_set == "auto" && has_avx2)) {
-    require(has_avx2);
-    return pick(avx2::kernel_float, avx2::kernel_double);
-  }
+  if (set == InstructionSet::avx512) return pick(avx512::kernel_float, avx512::kernel_double);
+  if (set == InstructionSet::avx2) return pick(avx2::kernel_float, avx2::kernel_double);
 #endif
-  if (instruction_set != "baseline" && instruction_set != "auto")
-    throw std::invalid_argument("instruction_set '" + instruction_set + "': expected auto, avx512, avx2 or baseline");
   return pick(baseline::kernel_float, baseline::kernel_double);
 }
 

@@ -152,5 +152,15 @@ ALLEGRO_INLINE void silu(Vec<T> a, Vec<T> &h, Vec<T> &derivative) {
   derivative = s + h * (static_cast<T>(1) - s);
 }
 
+// The same with the second derivative.
+template <class T>
+ALLEGRO_INLINE void silu(Vec<T> a, Vec<T> &h, Vec<T> &first, Vec<T> &second) {
+  const T one = 1, two = 2;
+  const Vec<T> s = reciprocal(exp2(a * static_cast<T>(-1.44269504088896340736)) + one);
+  h = a * s;
+  first = s + h * (one - s);
+  second = (one - s) * (two * s + h * (one - two * s));
+}
+
 }  // namespace ALLEGRO_ISA
 }  // namespace allegro_dist

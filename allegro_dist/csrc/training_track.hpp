@@ -1,0 +1,354 @@
+// The tensor track of a training step: sums of edges into atoms, readings of atoms by edges, and contractions of an
+// atom, with tangents where the backward pass needs them (training_kernel.hpp).
+#pragma once
+
+#include "harmonics.hpp"
+#include "training_rows.hpp"
+
+namespace allegro_dist {
+namespace ALLEGRO_ISA {
+namespace {
+
+constexpr int training_order_of(int lm) {
+  int l = 0;
+  while ((l + 1) * (l + 1) <= lm) ++l;
+  return l;
+}
+
+template <class T, int L>
+class TrainingTrack : protected TrainingRows<T> {
+ protected:
+  using Base = TrainingRows<T>;
+  using V = typename Base::V;
+  using Base::c_, Base::capacity_, Base::channels_, Base::n, Base::p_, Base::w_;
+  static constexpr int D = (L + 1) * (L + 1);
+
+  using Base::Base;
+
+  struct Norm {  // of the spherical harmonics; folds to a constant
+    ALLEGRO_INLINE T operator()(int l, int m) const {
+      return static_cast<T>(__builtin_sqrt(harmonic_norm_square(l, m)));
+    }
+  };
+
+  // Row of component lm of an atom in arrays ordered [l][atom][m].
+  ALLEGRO_INLINE int row(int atom, int lm) const {
+    const int l = training_order_of(lm);
+    return l * l * c_.num_atoms + atom * (2 * l + 1) + (lm - l * l);
+  }
+  T *adjoint_of(T *const *steps, int t, int step, int atom) const {
+    return steps[step] + static_cast<long>(atom) * p_.num_outputs[t - step] * channels_;
+  }
+  T norm_of(int atom) const { return p_.norm[c_.types[atom]]; }
+
+  // Calls body<Vectors>(first column) over `width` columns; two vectors at once where registers allow.
+  template <int Most, class Body>
+  ALLEGRO_INLINE void over_columns(int width, const Body &body) const {
+    int u = 0;
+    if constexpr (Most == 2 && vector_bytes == 64 && L <= 2)
+      for (; u + 2 * n <= width; u += 2 * n) body.template operator()<2>(u);
+    for (; u < width; u += n) body.template operator()<1>(u);
+  }
+
+  // --- edges -> atom ------------------------------------------------------------------------------------------------
+
+  // write(atom, lm, column, sum over edges of f Y_lm + g dY_lm) for edge features feature(e, l, column, f, g); without
+  // Tangent of f Y_lm alone.
+  template <bool Tangent, class Feature, class Write>
+  ALLEGRO_INLINE void sum_over_edges(int width, const Feature &feature, const Write &write) const {
+    const T *const y = w_.harmonics, *const dy = w_.harmonics_tangent;
+    for (int a = 0; a < c_.num_atoms; ++a)
+      over_columns<2>(width, [&]<int Vectors>(int u) ALLEGRO_LAMBDA {
+        V sums[D][Vectors];
+        ALLEGRO_UNROLL for (int i = 0; i < D; ++i) ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) sums[i][v] = V{};
+        for (int e = c_.offsets[a]; e < c_.offsets[a + 1]; ++e) ALLEGRO_UNROLL for (int l = 0; l <= L; ++l) {
+            V f[Vectors], g[Vectors];
+            ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) feature(e, l, u + v * n, f[v], g[v]);
+            ALLEGRO_UNROLL for (int i = l * l; i < (l + 1) * (l + 1); ++i) {
+              const V component = broadcast(y[i * capacity_ + e]);
+              ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) sums[i][v] += f[v] * component;
+              if constexpr (!Tangent) continue;
+              const V change = broadcast(dy[i * capacity_ + e]);
+              ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) sums[i][v] += g[v] * change;
+            }
+          }
+        ALLEGRO_UNROLL for (int i = 0; i < D; ++i) ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v)
+            write(a, i, u + v * n, sums[i][v]);
+      });
+  }
+
+  // out[l][atom][m] = in[l][atom][m] W_l. Rows beyond those of l are scratch of the next l, or padding.
+  void mix(const MatrixProduct<T> *by_order, const T *in, int in_width, T *out, int out_width) const {
+    for (int l = 0; l <= L; ++l) {
+      const long first = static_cast<long>(l) * l * c_.num_atoms;
+      T *const place = out + first * out_width;
+      multiply<T>(by_order[l], in + first * in_width, in_width, c_.num_atoms * (2 * l + 1), Base::zero,
+                  [=](int r, int c, V sums)
+                      ALLEGRO_LAMBDA { store(place + static_cast<long>(r) * out_width + c, sums); });
+    }
+  }
+
+  void scale_by_norm(T *rows, int width) const {
+    for (int a = 0; a < c_.num_atoms; ++a)
+      for (int i = 0; i < D; ++i)
+        for (int c = 0; c < width; c += n) {
+          T *const place = rows + static_cast<long>(row(a, i)) * width + c;
+          store(place, load(place) * broadcast(norm_of(a)));
+        }
+  }
+
+  void clear(T *array, long count) const {
+    for (long i = 0; i < count; i += n) store(array + i, V{});
+  }
+
+  // --- atom -> edges ------------------------------------------------------------------------------------------------
+
+  // asked[e] = sum_lm first[lm] Y_lm (+ second[lm] dY_lm): what an environment asks of the layer that it reads.
+  template <bool Tangent>
+  __attribute__((noinline)) void read_sums(const T *first, const T *second, int width) const {
+    for (int a = 0; a < c_.num_atoms; ++a)
+      over_columns<Tangent ? 1 : 2>(width, [&]<int Vectors>(int u) ALLEGRO_LAMBDA {
+        V s[D][Vectors], d[D][Vectors];
+        ALLEGRO_UNROLL for (int i = 0; i < D; ++i) ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) {
+          const long place = static_cast<long>(row(a, i)) * width + u + v * n;
+          s[i][v] = load(first + place);
+          d[i][v] = Tangent ? load(second + place) : V{};
+        }
+        for (int e = c_.offsets[a]; e < c_.offsets[a + 1]; ++e) {
+          V even[Vectors], odd[Vectors];  // two chains of additions
+          ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) even[v] = odd[v] = V{};
+          ALLEGRO_UNROLL for (int i = 0; i < D; ++i) {
+            const V y = broadcast(w_.harmonics[i * capacity_ + e]);
+            ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) even[v] += s[i][v] * y;
+            if constexpr (!Tangent) continue;
+            const V change = broadcast(w_.harmonics_tangent[i * capacity_ + e]);
+            ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) odd[v] += d[i][v] * change;
+          }
+          ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v)
+              store(w_.asked + static_cast<long>(e) * width + u + v * n, even[v] + odd[v]);
+        }
+      });
+  }
+
+  // use(e, column, p) with p[l] = sum_m q_t Y_lm, and with Tangent use(e, column, p, its tangent).
+  template <bool Tangent, class Use>
+  ALLEGRO_INLINE void read_adjoint(int t, const Use &use) const {
+    for (int a = 0; a < c_.num_atoms; ++a)
+      for (int u = 0; u < channels_; u += n) {
+        const T *const q = adjoint_of(c_.adjoint[t], t, t, a) + u;
+        const T *const dq = Tangent ? adjoint_of(w_.adjoint_tangent[t], t, t, a) + u : q;
+        V q_of[D], dq_of[D];
+        ALLEGRO_UNROLL for (int i = 0; i < D; ++i) {
+          q_of[i] = load(q + i * channels_);
+          dq_of[i] = load(dq + i * channels_);
+        }
+        for (int e = c_.offsets[a]; e < c_.offsets[a + 1]; ++e) {
+          V p[L + 1], dp[L + 1];
+          ALLEGRO_UNROLL for (int l = 0; l <= L; ++l) {
+            p[l] = dp[l] = V{};
+            ALLEGRO_UNROLL for (int i = l * l; i < (l + 1) * (l + 1); ++i) {
+              const V y = broadcast(w_.harmonics[i * capacity_ + e]);
+              p[l] += q_of[i] * y;
+              if constexpr (Tangent)
+                dp[l] += dq_of[i] * y + q_of[i] * broadcast(w_.harmonics_tangent[i * capacity_ + e]);
+            }
+          }
+          if constexpr (Tangent)
+            use(e, u, p, dp);
+          else
+            use(e, u, p);
+        }
+      }
+  }
+
+  // --- contractions: q_t from G_t .. G_0 of an atom -----------------------------------------------------------------
+
+  // Calls term(output, group, term, u) for all channels and all terms of a step of q_t; `path weight` is per group.
+  const Contraction<T> &terms_of(int t, int step) const { return step ? p_.proceed[t - step] : p_.start[t]; }
+
+  __attribute__((noinline)) void contract(int t) const {
+    for (int a = 0; a < c_.num_atoms; ++a)
+      for (int step = 0; step <= t; ++step) {
+        const Contraction<T> &terms = terms_of(t, step);
+        const T *const g = c_.environment[t - step];
+        const T *const before = step ? adjoint_of(c_.adjoint[t], t, step - 1, a) : nullptr;
+        T *const q = adjoint_of(c_.adjoint[t], t, step, a);
+        int rows[D];
+        for (int i = 0; i < D; ++i) rows[i] = row(a, i) * channels_;
+        clear(q, p_.num_outputs[t - step] * channels_);
+        for (int i = 0; i < terms.num_groups; ++i) {
+          const TermGroup group = terms.groups[i];
+          const T *const weights = p_.path_weights[t - step] + group.path * channels_;
+          for (int u = 0; u < channels_; u += n) {
+            V total = V{};
+            for (int k = group.begin; k < group.end; ++k) {
+              const Term<T> &term = terms.terms[k];
+              V x = load(g + rows[term.b] + u) * term.value;
+              if (before) x *= load(before + term.c * channels_ + u);
+              total += x;
+            }
+            T *const place = q + group.a * channels_ + u;
+            store(place, load(place) + total * load(weights + u));
+          }
+        }
+      }
+  }
+
+  // The tangent of q_t from those of the G's.
+  __attribute__((noinline)) void contract_tangent(int t) const {
+    for (int a = 0; a < c_.num_atoms; ++a)
+      for (int step = 0; step <= t; ++step) {
+        const Contraction<T> &terms = terms_of(t, step);
+        const T *const g = c_.environment[t - step], *const dg = w_.environment_tangent[t - step];
+        const T *const before = step ? adjoint_of(c_.adjoint[t], t, step - 1, a) : nullptr;
+        const T *const d_before = step ? adjoint_of(w_.adjoint_tangent[t], t, step - 1, a) : nullptr;
+        T *const q = adjoint_of(w_.adjoint_tangent[t], t, step, a);
+        int rows[D];
+        for (int i = 0; i < D; ++i) rows[i] = row(a, i) * channels_;
+        clear(q, p_.num_outputs[t - step] * channels_);
+        for (int i = 0; i < terms.num_groups; ++i) {
+          const TermGroup group = terms.groups[i];
+          const T *const weights = p_.path_weights[t - step] + group.path * channels_;
+          for (int u = 0; u < channels_; u += n) {
+            V total = V{};
+            for (int k = group.begin; k < group.end; ++k) {
+              const Term<T> &term = terms.terms[k];
+              V x = load(dg + rows[term.b] + u);
+              if (step)
+                x = x * load(before + term.c * channels_ + u) +
+                    load(g + rows[term.b] + u) * load(d_before + term.c * channels_ + u);
+              total += x * term.value;
+            }
+            T *const place = q + group.a * channels_ + u;
+            store(place, load(place) + total * load(weights + u));
+          }
+        }
+      }
+  }
+
+  // Adds to dE/dG of all layers that q_t read, from dE/dq_t.
+  __attribute__((noinline)) void contract_backward(int t) const {
+    for (int a = 0; a < c_.num_atoms; ++a) {
+      const T *after = adjoint_gradient(t, a);
+      int rows[D];
+      for (int i = 0; i < D; ++i) rows[i] = row(a, i) * channels_;
+      for (int step = t; step >= 0; --step) {
+        const Contraction<T> &terms = terms_of(t, step);
+        const T *const g = c_.environment[t - step];
+        T *const g_gradient = c_.environment_gradient[t - step];
+        const T *const q = step ? adjoint_of(c_.adjoint[t], t, step - 1, a) : nullptr;
+        T *const before = w_.steps[step % 2];
+        if (step) clear(before, p_.num_outputs[t - step + 1] * channels_);
+        for (int i = 0; i < terms.num_groups; ++i) {
+          const TermGroup group = terms.groups[i];
+          const T *const weights = p_.path_weights[t - step] + group.path * channels_;
+          for (int u = 0; u < channels_; u += n) {
+            const V out = load(after + group.a * channels_ + u) * load(weights + u);
+            for (int k = group.begin; k < group.end; ++k) {
+              const Term<T> &term = terms.terms[k];
+              const V scaled = out * term.value;
+              T *const to_g = g_gradient + rows[term.b] + u;
+              if (!step) {
+                store(to_g, load(to_g) + scaled);
+                continue;
+              }
+              T *const to_q = before + term.c * channels_ + u;
+              store(to_g, load(to_g) + scaled * load(q + term.c * channels_ + u));
+              store(to_q, load(to_q) + scaled * load(g + rows[term.b] + u));
+            }
+          }
+        }
+        after = before;
+      }
+    }
+  }
+
+  // Adds to dF/dG and to dF/d(path weights), from dE/dq_t and dF/dq_t (w_.steps[2] of one atom at a time, which
+  // `q_adjoint(atom)` fills). The gradient dE/dq is the adjoint of the tangent of q.
+  __attribute__((noinline)) void contract_adjoint(int t, const T *q_adjoint) const {
+    for (int a = 0; a < c_.num_atoms; ++a) {
+      const T *after = adjoint_gradient(t, a), *after_adjoint = q_adjoint + static_cast<long>(a) * D * channels_;
+      int rows[D];
+      for (int i = 0; i < D; ++i) rows[i] = row(a, i) * channels_;
+      for (int step = t; step >= 0; --step) {
+        T *const before = w_.steps[step % 2], *const before_adjoint = w_.steps[2 + step % 2];
+        if (step) {
+          clear(before, p_.num_outputs[t - step + 1] * channels_);
+          clear(before_adjoint, p_.num_outputs[t - step + 1] * channels_);
+          proceed_adjoint(t, step, a, rows, after, after_adjoint, before, before_adjoint);
+        } else {
+          start_adjoint(t, rows, after, after_adjoint);
+        }
+        after = before;
+        after_adjoint = before_adjoint;
+      }
+    }
+  }
+
+  // dE/dq_t of an atom, after the last step.
+  T *adjoint_gradient(int t, int atom) const {
+    return c_.adjoint_gradient[t] + static_cast<long>(atom) * D * channels_;
+  }
+
+ private:
+  void start_adjoint(int t, const int *rows, const T *gradient, const T *adjoint) const {
+    const Contraction<T> &terms = p_.start[t];
+    for (int i = 0; i < terms.num_groups; ++i) {
+      const TermGroup group = terms.groups[i];
+      const long path = static_cast<long>(group.path) * channels_;
+      for (int u = 0; u < channels_; u += n) {
+        const V out = load(gradient + group.a * channels_ + u), out_adjoint = load(adjoint + group.a * channels_ + u);
+        const V weight = load(p_.path_weights[t] + path + u);
+        V total = V{};
+        for (int k = group.begin; k < group.end; ++k) {
+          const Term<T> &term = terms.terms[k];
+          const int place = rows[term.b] + u;
+          T *const to_g = w_.environment_adjoint[t] + place;
+          store(to_g, load(to_g) + weight * out_adjoint * term.value);
+          total += (out_adjoint * load(c_.environment[t] + place) + out * load(w_.environment_tangent[t] + place)) *
+                   term.value;
+        }
+        T *const to_weight = w_.accumulators + p_.path_place[t] + path + u;
+        store(to_weight, load(to_weight) + total);
+      }
+    }
+  }
+
+  // y = w C G q:  G* += w C (y* q + y' dq),  q* += w C (y* G + y' dG),  q' += w C y' G,  w* += C (y* G q + y' d(G q)),
+  // with * for dF/d, ' for dE/d, d for the tangent.
+  void proceed_adjoint(int t, int step, int atom, const int *rows, const T *gradient, const T *adjoint, T *q_gradient,
+                       T *q_adjoint) const {
+    const int k = t - step;
+    const Contraction<T> &terms = p_.proceed[k];
+    const T *const q = adjoint_of(c_.adjoint[t], t, step - 1, atom);
+    const T *const dq = adjoint_of(w_.adjoint_tangent[t], t, step - 1, atom);
+    for (int i = 0; i < terms.num_groups; ++i) {
+      const TermGroup group = terms.groups[i];
+      const long path = static_cast<long>(group.path) * channels_;
+      for (int u = 0; u < channels_; u += n) {
+        const V out = load(gradient + group.a * channels_ + u), out_adjoint = load(adjoint + group.a * channels_ + u);
+        const V weight = load(p_.path_weights[k] + path + u);
+        V total = V{};
+        for (int j = group.begin; j < group.end; ++j) {
+          const Term<T> &term = terms.terms[j];
+          const int g_place = rows[term.b] + u, q_place = term.c * channels_ + u;
+          const V g = load(c_.environment[k] + g_place), dg = load(w_.environment_tangent[k] + g_place);
+          const V q_of = load(q + q_place), dq_of = load(dq + q_place);
+          const V from_q = (out_adjoint * q_of + out * dq_of) * term.value;
+          const V from_g = (out_adjoint * g + out * dg) * term.value;
+          T *const to_g = w_.environment_adjoint[k] + g_place;
+          store(to_g, load(to_g) + weight * from_q);
+          store(q_adjoint + q_place, load(q_adjoint + q_place) + weight * from_g);
+          store(q_gradient + q_place, load(q_gradient + q_place) + weight * out * term.value * g);
+          total += from_g * q_of + out * term.value * g * dq_of;
+        }
+        T *const to_weight = w_.accumulators + p_.path_place[k] + path + u;
+        store(to_weight, load(to_weight) + total);
+      }
+    }
+  }
+};
+
+}  // namespace
+}  // namespace ALLEGRO_ISA
+}  // namespace allegro_dist
