@@ -166,10 +166,15 @@ class TrainingConfig:
     """Epochs between checkpoints of the complete state (one is also written at the end and on SIGTERM)."""
     loss: LossConfig = Field(default_factory=LossConfig)
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
+    step: Literal["auto", "fused", "eager"] = "auto"
+    """How energies, forces and the derivatives of the loss are computed: by the compiled training step (Allegro models
+    on CPUs, several times faster), or by torch's operations, anywhere. The same numbers to rounding; auto takes the
+    fused step where it can."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count = 1
-    """CPU threads per process. A step is many small operations, which threads hardly speed up, and on a busy machine
-    waiting for one another costs them dearly; for more cores, start more processes (mpirun -n 2 allegro-dist ...)."""
+    """CPU threads per process. They share the centers of a batch in the fused step; torch's many small operations they
+    hardly speed up, and on a busy machine waiting for one another costs dearly. More processes use more cores better
+    (mpirun -n 2 allegro-dist ...)."""
 
     @model_validator(mode="after")
     def _check(self) -> TrainingConfig:

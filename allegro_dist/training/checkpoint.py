@@ -22,7 +22,7 @@ from allegro_dist.training.flat import FlatParameters
 FORMAT = 1
 MAY_CHANGE = (
     "run.dir", "training.max_epochs", "training.max_minutes", "training.checkpoint_every", "training.device",
-    "training.threads",
+    "training.threads", "training.step",
 )  # fmt: skip
 """Keys that a resumed run may change; the others make it a different run."""
 

@@ -19,6 +19,7 @@ from allegro_dist.training.distributed import Ranks
 from allegro_dist.training.ema import MovingAverage
 from allegro_dist.training.evaluate import error_sums, evaluation_batches
 from allegro_dist.training.flat import FlatParameters
+from allegro_dist.training.fused_step import make_evaluator
 from allegro_dist.training.loss import batch_loss, label_counts, loss_weights
 from allegro_dist.training.metrics import ErrorSums
 from allegro_dist.training.prediction import errors_of, predict
@@ -53,6 +54,7 @@ class Trainer:
                  seed: int, ranks: Ranks) -> None:  # fmt: skip
         self.config, self.seed, self.ranks = config, seed, ranks
         self.potential = potential.to(ranks.device)
+        self.evaluator = make_evaluator(potential, config.step, ranks.device, config.threads)
         self.train_graphs = list(train)
         self.val_batches = evaluation_batches(val[ranks.rank :: ranks.size], ranks.device)
         self.counts = label_counts(train)
@@ -95,7 +97,7 @@ class Trainer:
         errors, batch = None, None
         if mine:
             batch = collate([self.train_graphs[i] for i in mine]).to(self.ranks.device)
-            errors = errors_of(predict(self.potential, batch, stress=self.with_stress), batch)
+            errors = errors_of(predict(self.evaluator, batch, stress=self.with_stress), batch)
             batch_loss(errors, batch, coefficients).backward()
         # A stop signal on any rank, and rank 0's clock, ride along: all ranks act on the same values.
         riders = [float(self.stop_signal > 0), self._clock_minutes() if self.ranks.is_main else 0.0]
@@ -140,7 +142,7 @@ class Trainer:
         """Validate the averaged weights, remember them if they are the best; returns the line for metrics.jsonl."""
         self.potential.eval()
         with self.average.applied():
-            sums = error_sums(self.potential, self.val_batches, self.train_errors.type_names, self.ranks.device).reduce(
+            sums = error_sums(self.evaluator, self.val_batches, self.train_errors.type_names, self.ranks.device).reduce(
                 self.ranks
             )
         loss = sums.loss(self.config.loss)
