@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -57,3 +59,18 @@ def test_unknown_mode_of_a_peer_is_refused_with_the_known_ones():
 def test_peer_that_stops_is_named():
     with pytest.raises(SystemExit, match=r"a peer stopped.*-c"):
         PeerProcess("none", "broken", [sys.executable, "-c", "raise SystemExit(1)"])
+
+
+@pytest.mark.slow
+def test_smoke_run_writes_a_row_for_every_contestant(tmp_path: Path):
+    script = Path(__file__).parents[1] / "scripts" / "benchmark.py"
+    options = ["--smoke", "--models", "s5", "--peers", "sw,uf3", "--json", "b.json", "--plot", "b.png"]
+    command = [sys.executable, str(script), *options, "--roofline", "r.png", "--memory"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    rows = json.loads((tmp_path / "b.json").read_text())["rows"]
+    names = [(row["model"], row["evaluator"]) for row in rows]
+    ours = [("s5", evaluator) for evaluator in ("torchscript", "exact", "tabulated")]
+    assert names == [("sw", "lammps"), ("uf3", "lammps"), *ours]
+    assert all(row["atom_steps_per_s"] > 0 for row in rows)
+    assert all((tmp_path / picture).stat().st_size > 0 for picture in ("b.png", "r.png"))

@@ -41,17 +41,17 @@ def make_rows(results: list[Result], limits: Limits) -> list[dict[str, Any]]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown; the ratio is that of the fastest row of the same model."""
-    fastest: dict[str, float] = {}
+    """Markdown; a ratio is that of the fastest row of the same model, where several evaluators share one."""
+    rates: dict[str, list[float]] = {}
     for row in rows:
-        fastest[row["model"]] = max(fastest.get(row["model"], 0.0), row["atom_steps_per_s"])
+        rates.setdefault(row["model"], []).append(row["atom_steps_per_s"])
     lines = [
         "| model | evaluator | atom-steps/s | spread | fastest is faster by | dense / SGEMM | GFLOP/s | bytes/atom |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        rate = row["atom_steps_per_s"]
-        ratio = f"{fastest[row['model']] / rate:.3g}"
+        rate, same = row["atom_steps_per_s"], rates[row["model"]]
+        ratio = f"{max(same) / rate:.3g}" if len(same) > 1 else ""
         spread = f"{row['slowest']:,.0f} .. {row['fastest']:,.0f}"
         fraction = "" if row["fraction_of_sgemm"] is None else f"{row['fraction_of_sgemm']:.2f}"
         speed = "" if row["flops_per_s"] is None else f"{row['flops_per_s'] / 1e9:.0f}"

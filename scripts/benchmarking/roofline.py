@@ -35,7 +35,7 @@ def plot_roofline(rows: list[dict[str, Any]], limits: Limits, path: Path) -> Non
     intensity = np.logspace(0, 5, 200)
     axes.plot(intensity, np.minimum(limits.sgemm, limits.stream * intensity) / 1e9, color="black")
     axes.annotate(f"SGEMM {limits.sgemm / 1e9:.0f} GFLOP/s", (1e5, limits.sgemm / 1e9), ha="right", va="bottom")
-    axes.annotate(f"memory {limits.stream / 1e9:.1f} GB/s", (1, limits.stream / 1e9), rotation=40, va="bottom")
+    axes.annotate(f"memory {limits.stream / 1e9:.1f} GB/s", (1, limits.stream / 1e9), rotation=35, va="bottom")
     colors = {model: f"C{k}" for k, model in enumerate(MODELS)}
     for row in rows:
         if row["flops_per_s"] is None:
