@@ -102,12 +102,21 @@ def test_seed_reproduces_to_the_bit(data, tmp_path):
     assert not torch.equal(weights_of(tmp_path / "a"), weights_of(tmp_path / "c"))
 
 
+def test_fused_step_trains_as_the_eager_one_does(data, tmp_path):
+    for step in ("fused", "eager"):
+        train(small_run(tmp_path / step, data, {"step": step}, model={"train_scale_shift": True, "zbl": True}))
+    for fused, eager in zip(records_of(tmp_path / "fused"), records_of(tmp_path / "eager"), strict=True):
+        for part in ("train", "val"):
+            assert fused[part]["loss"] == pytest.approx(eager[part]["loss"], rel=1e-9)
+    torch.testing.assert_close(weights_of(tmp_path / "fused"), weights_of(tmp_path / "eager"), rtol=0, atol=1e-9)
+
+
 # --- going on --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("schedule", ["constant", "plateau"])
-def test_resumed_run_equals_an_uninterrupted_one_to_the_bit(data, tmp_path, schedule):
-    settings = {"schedule": {"name": schedule, "warmup": 0.0, "patience": 1}, "learning_rate": 0.02}
+@pytest.mark.parametrize("step, schedule", [("fused", "constant"), ("fused", "plateau"), ("eager", "constant")])
+def test_resumed_run_equals_an_uninterrupted_one_to_the_bit(data, tmp_path, step, schedule):
+    settings = {"step": step, "schedule": {"name": schedule, "warmup": 0.0, "patience": 1}, "learning_rate": 0.02}
     train(small_run(tmp_path / "whole", data, {**settings, "max_epochs": 6}))
     train(small_run(tmp_path / "parts", data, {**settings, "max_epochs": 3}))
     train(small_run(tmp_path / "parts", data, {**settings, "max_epochs": 6}))
@@ -153,6 +162,13 @@ def test_terminated_process_leaves_a_checkpoint_to_go_on_from(data, tmp_path):
     assert epoch >= 1
     train(replace(config, training=replace(config.training, max_epochs=epoch + 2)))
     assert checkpoint.read(tmp_path / "run" / "last.ckpt")["epoch"] == epoch + 2
+
+
+def test_run_goes_on_by_the_other_step(data, tmp_path):
+    for folder, step, epochs in (("whole", "fused", 2), ("parts", "fused", 1), ("parts", "eager", 2)):
+        settings = {"step": step, "max_epochs": epochs, "schedule": {"name": "constant"}}
+        train(small_run(tmp_path / folder, data, settings))
+    torch.testing.assert_close(weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts"), rtol=0, atol=1e-9)
 
 
 def test_other_configuration_in_the_folder_is_refused_by_key(finished, data):
