@@ -2,13 +2,17 @@
 """Time of a training step beside nequip-allegro's, in one run: the same frames, batch, widths and optimizer.
 
     python scripts/benchmark_training.py --frames FILE [--peer-python PYTHON] [--batch 5] [--rounds 9] [--json FILE]
+    python scripts/benchmark_training.py --frames FILE --shares
 
 PYTHON is the interpreter of an environment of its own with `pip install nequip-allegro`; its `compile_mode: compile`
 (torch.compile) takes minutes before its first step and a C++ compiler.  Each contestant is a process that holds its
 model and data; the parent asks them in turn for a few steps, so that all see the same machine, and reports medians.
 Every contestant runs with malloc as it is and once more with TUNED_MALLOC, by which temporaries stay in the process.
 A step is: model, forces, energy + force loss, gradient of the loss, Adam.  float32, one thread each.  Collation and
-neighbor lists are left out on both sides (done once, before).
+neighbor lists are left out on both sides (done once, before).  Memory is the process's at its peak during steps, and
+what of it came after the imports: model, data, compiled code, and what a step takes.
+
+--shares times the parts of our trainer's own steps instead, with collation, moving average and metrics.
 """
 
 from __future__ import annotations
@@ -26,29 +30,42 @@ TUNED_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_"
 WIDTHS = {"l_max": 2, "num_layers": 2, "num_scalar_features": 64, "num_tensor_features": 32}
 
 
-def our_step(frames: list, r_max: float):
-    """A function that makes one training step of allegro_dist's model."""
+def our_model(frames: list, r_max: float):
+    """Graphs of the frames, and a potential for them in training mode."""
     import torch
 
     from allegro_dist.config import AllegroConfig
     from allegro_dist.data.dataset import build_graphs, find_type_names
-    from allegro_dist.data.graph import collate
     from allegro_dist.data.structure import from_atoms
-    from allegro_dist.potential import assemble_forces, build_potential, pair_cutoffs
+    from allegro_dist.potential import build_potential, pair_cutoffs
 
     structures = [from_atoms(atoms) for atoms in frames]
     config = AllegroConfig(r_max=r_max, **WIDTHS)
     names = find_type_names(structures)
-    batch = collate(build_graphs(structures, names, pair_cutoffs(config, names), torch.float32))
-    neighbors = len(batch.edge_vectors) / len(batch.atom_types)
+    graphs = build_graphs(structures, names, pair_cutoffs(config, names), torch.float32)
+    neighbors = sum(g.num_edges for g in graphs) / sum(g.num_atoms for g in graphs)
     potential = build_potential(
         config, type_names=names, avg_num_neighbors=neighbors, per_type_scale=[1.0] * len(names),
         per_type_shift=[0.0] * len(names),
-    ).train()  # fmt: skip
+    )  # fmt: skip
+    return graphs, potential.train()
+
+
+def our_step(frames: list, r_max: float, kind: str):
+    """A function that makes one training step of allegro_dist's model, fused or eager."""
+    import torch
+
+    from allegro_dist.data.graph import collate
+    from allegro_dist.potential import assemble_forces
+    from allegro_dist.training.fused_step import make_evaluator
+
+    graphs, potential = our_model(frames, r_max)
+    batch = collate(graphs)
+    evaluator = make_evaluator(potential, kind, torch.device("cpu"), 1)
     optimizer = torch.optim.Adam([p for p in potential.parameters() if p.requires_grad], lr=1e-4, fused=True)
 
     def step() -> None:
-        energy, gradient = potential(batch.edge_vectors, batch.edge_index, batch.atom_types)
+        energy, gradient = evaluator(batch.edge_vectors, batch.edge_index, batch.atom_types)
         forces = assemble_forces(gradient, batch.edge_index, len(batch.atom_types))
         total = torch.zeros_like(batch.energy).index_add(0, batch.atom_frame, energy)
         loss = ((total - batch.energy) / batch.num_atoms).square().mean() + (forces - batch.forces).square().mean()
@@ -102,6 +119,12 @@ def peer_step(frames: list, r_max: float, mode: str):
     return step, sum(p.numel() for p in model.parameters()), num_edges
 
 
+def memory_mb(name: str) -> float:
+    """VmRSS (resident now) or VmHWM (at the peak) of this process."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)]
+    return int(line.split()[1]) / 1024
+
+
 def work(args: argparse.Namespace) -> None:
     """One contestant: prepares, says so, then for each line read makes steps and prints milliseconds per step."""
     import torch
@@ -109,19 +132,76 @@ def work(args: argparse.Namespace) -> None:
 
     torch.set_num_threads(1)
     frames = read(args.frames, f":{args.batch}")
-    start = time.time()
-    if args.worker == "allegro_dist":
-        step, weights, edges = our_step(frames, args.r_max)
+    package, kind = args.worker.split("/")
+    if package == "allegro_dist":
+        import allegro_dist.training.loop  # noqa: F401
     else:
-        step, weights, edges = peer_step(frames, args.r_max, args.worker.split("/")[1])
+        import allegro.model  # noqa: F401
+        import nequip.data.ase  # noqa: F401
+    start, imported = time.time(), memory_mb("VmRSS")
+    make_step = our_step if package == "allegro_dist" else peer_step
+    step, weights, edges = make_step(frames, args.r_max, kind)
     for _ in range(5):
         step()
-    print(json.dumps({"weights": weights, "edges": edges, "warm_up_s": round(time.time() - start, 1)}), flush=True)
+    warm_up = time.time() - start
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+    step()
+    facts = {"weights": weights, "edges": edges, "warm_up_s": round(warm_up, 1), "peak_MB": round(memory_mb("VmHWM")),
+             "beyond_imports_MB": round(memory_mb("VmHWM") - imported)}  # fmt: skip
+    print(json.dumps(facts), flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()
         for _ in range(args.steps):
             step()
         print(1e3 * (time.perf_counter() - start) / args.steps, flush=True)
+
+
+def show_shares(args: argparse.Namespace) -> None:
+    """Milliseconds of the parts of a step of the trainer itself; an indented part is within the one above it."""
+    import torch
+    from ase.io import read
+
+    from allegro_dist.config import TrainingConfig
+    from allegro_dist.training import loop
+    from allegro_dist.training.distributed import start_ranks
+    from allegro_dist.training.fused_step import FusedStep
+
+    times: dict[str, float] = {}
+
+    def timed(owner: object, name: str, part: str) -> None:
+        function, times[part] = getattr(owner, name), 0.0
+
+        def run(*arguments, **named):
+            start = time.perf_counter()
+            result = function(*arguments, **named)
+            times[part] += time.perf_counter() - start
+            return result
+
+        setattr(owner, name, run)
+
+    graphs, potential = our_model(read(args.frames, f":{5 * args.batch}"), args.r_max)
+    config = TrainingConfig(device="cpu", batch_size=args.batch)
+    trainer = loop.Trainer(potential, graphs, graphs[:1], config, 0, start_ranks("cpu", 1))
+    timed(loop, "collate", "collation")
+    timed(loop, "predict", "energies and forces")
+    if isinstance(trainer.evaluator, FusedStep):
+        timed(trainer.evaluator, "_merged_weights", "  merging of weights")
+        timed(trainer.evaluator.kernel, "forward", "  compiled kernel")
+    timed(torch.Tensor, "backward", "derivatives of the loss")
+    if isinstance(trainer.evaluator, FusedStep):
+        timed(trainer.evaluator.kernel, "backward", "  compiled kernel, backward")
+    timed(trainer.flat, "clip", "clipping")
+    timed(trainer.optimizer, "step", "optimizer")
+    timed(trainer.average, "update", "moving average")
+    timed(trainer.train_errors, "add", "metrics")
+    batches = [list(range(i, i + args.batch)) for i in range(0, len(graphs) - args.batch + 1, args.batch)]
+    for i in range(10 + args.steps):
+        if i == 10:
+            times, start = dict.fromkeys(times, 0.0), time.perf_counter()
+        trainer.step(batches[i % len(batches)])
+    total = time.perf_counter() - start
+    for part, seconds in [*times.items(), ("step", total)]:
+        print(f"{part:32} {1e3 * seconds / args.steps:8.3f} ms {100 * seconds / total:5.1f} %")
 
 
 def main() -> None:
@@ -135,13 +215,16 @@ def main() -> None:
     parser.add_argument(
         "--no-compile", action="store_true", help="leave the peer's compiled mode out (it takes minutes)"
     )
+    parser.add_argument("--shares", action="store_true", help="the parts of our own step instead")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
         return work(args)
+    if args.shares:
+        return show_shares(args)
 
-    contestants = {"allegro_dist": sys.executable}
+    contestants = {"allegro_dist/fused": sys.executable, "allegro_dist/eager": sys.executable}
     if args.peer_python:
         contestants["nequip-allegro/eager"] = args.peer_python
         if not args.no_compile:
@@ -168,7 +251,7 @@ def main() -> None:
     frames = f"{Path(args.frames).parent.name}/{Path(args.frames).name}, batch {args.batch}"
     print(f"\n| {frames} | ms per step (median of {args.rounds}) | ratio |\n|---|---|---|")
     for name, value in medians.items():
-        print(f"| {name} | {value:.1f} | {value / medians['allegro_dist']:.2f} |")
+        print(f"| {name} | {value:.1f} | {value / medians['allegro_dist/fused']:.2f} |")
     if args.json:
         args.json.write_text(
             json.dumps({"medians_ms": medians, "rounds": times, "arguments": vars(args)}, default=str, indent=1)

@@ -12,8 +12,10 @@
 namespace allegro_dist {
 namespace {
 
-constexpr int chunk_bytes = 768 << 10;  // of a chunk's rows: less than L2, which also holds weights and accumulators
-constexpr int chunk_atoms = 64;         // bounds chunks of centers with few neighbors
+// Of a chunk's rows: they should stay in L2, beside weights and accumulators, but few centers have short products per
+// atom. With 2 MB of L2 (34 neighbors, 2 layers) 256 kB are 35 % slower, 768 kB 7 %, 2 MB 2 %.
+constexpr int chunk_bytes = 1200 << 10;
+constexpr int chunk_atoms = 64;  // bounds chunks of centers with few neighbors
 
 int rounded_up(int value, int unit) {
   return (value + unit - 1) / unit * unit;
