@@ -42,14 +42,15 @@ def fused_program(potential: Potential) -> dict[str, Tensor]:
     return {name: tensor.contiguous() for name, tensor in program.items()}
 
 
-def merge(model: Allegro, read: Callable[[Tensor], Tensor]) -> MergedAllegro:
+def merge(model: Allegro, read: Callable[[Tensor], Tensor], types: Tensor | None = None) -> MergedAllegro:
     """Merge the linear maps of a model.
 
     Args:
         read: what stands for a weight of the model in the result: itself, or a copy in another dtype.
+        types: [n], of whose ordered pairs there shall be radial weights; None: of all types.
     """
     layers = _DenseLayers(read)
-    radial_weights = _radial_weights(model, layers, read)
+    radial_weights = _radial_weights(model, layers, read, types)
     two_body = _times({(DENSE, layers.last): None}, read(model.two_body.write[0]))
     num_two_body = len(layers.widths)
     started = [_times(two_body, read(weight)) for weight in model.start.write]
@@ -77,7 +78,7 @@ class MergedAllegro:
     """The merged weights of a model, and which layer reads which."""
 
     radial_weights: Tensor
-    """[T^2, basis, width] by which dense layer 0 reads the radial functions, for each ordered type pair."""
+    """[n^2, basis, width] by which dense layer 0 reads the radial functions, for each ordered type pair."""
     layers: _DenseLayers
     num_two_body: int
     """Dense layers that depend on types and length alone."""
@@ -91,14 +92,13 @@ class MergedAllegro:
     """[width of the last dense layer]."""
 
     def weights(self) -> dict[str, Tensor]:
-        """Real tensors by name, in the order in which csrc/training_planner.hpp takes them."""
+        """Real tensors by name."""
         return (
-            {"radial.weights": self.radial_weights}
-            | {f"dense.source.{k}": weight for k, weight in enumerate(self.layers.weights)}
+            {f"dense.source.{k}": weight for k, weight in enumerate(self.layers.weights)}
             | {"projection": self.projection}
             | {f"environment.{k}": weight for k, (_, weight) in enumerate(self.environments)}
             | {f"product.{k}.weights": weight for k, weight in enumerate(self.path_weights)}
-            | {"readout": self.readout}
+            | {"readout": self.readout, "radial.weights": self.radial_weights}
         )
 
     def structure(self) -> dict[str, Tensor]:
@@ -206,18 +206,24 @@ def _radial_functions(model: Allegro) -> dict[str, Tensor]:
     }
 
 
-def _radial_weights(model: Allegro, layers: _DenseLayers, read: Callable[[Tensor], Tensor]) -> Tensor:
+def _radial_weights(
+    model: Allegro, layers: _DenseLayers, read: Callable[[Tensor], Tensor], types: Tensor | None
+) -> Tensor:
     """By which dense layer 0 reads the radial functions, for each ordered type pair; appends the two-body layers."""
     embedding = model.embedding
     if isinstance(embedding, BesselEmbedding):
-        num_types, half = embedding.center.shape
-        center, neighbor = (read(t) for t in (embedding.center, embedding.neighbor))
+        center, neighbor = (
+            read(t) if types is None else read(t)[types] for t in (embedding.center, embedding.neighbor)
+        )
+        num_types, half = center.shape
         shape = (num_types, num_types, half)
         pairs = torch.cat((center.unsqueeze(1).expand(shape), neighbor.unsqueeze(0).expand(shape)), 2)
         weights = read(embedding.mix) * pairs.reshape(num_types * num_types, 1, 2 * half)
     else:
         assert isinstance(embedding, SplineEmbedding)
         weights = read(embedding.weight)
+        if types is not None:
+            weights = weights[(types.unsqueeze(1) * embedding.num_types + types).flatten()]
     if model.two_body.depth:
         weights = weights @ read(model.two_body.read[0])
     layers.append(weights.shape[2], model.two_body.depth > 0, {})

@@ -44,19 +44,22 @@ ALLEGRO_EXPORT void allegro_dist_training_close(TrainingStep *step) {
   delete step;
 }
 
-ALLEGRO_EXPORT long allegro_dist_training_num_weights(const TrainingStep *step) {
-  return static_cast<long>(step->num_weights());
+ALLEGRO_EXPORT long allegro_dist_training_num_weights(const TrainingStep *step, int num_present) {
+  return static_cast<long>(step->num_weights(num_present));
 }
 
 // The tape, or null on failure.
 ALLEGRO_EXPORT TrainingTape *allegro_dist_training_forward(TrainingStep *step, const void *weights, int num_atoms,
                                                            int num_edges, const std::int64_t *atom_types,
+                                                           int num_present, const std::int64_t *present,
                                                            const std::int64_t *edge_index, const void *edge_vectors,
                                                            double *energy, void *edge_gradient, char *message,
                                                            int size) {
   return guarded<TrainingTape *>(message, size, nullptr, [&] {
-    return step->forward(weights, {num_atoms, num_edges, atom_types, edge_index, edge_index + num_edges, edge_vectors},
-                         energy, edge_gradient);
+    return step->forward(
+        weights,
+        {num_atoms, num_edges, atom_types, num_present, present, edge_index, edge_index + num_edges, edge_vectors},
+        energy, edge_gradient);
   });
 }
 

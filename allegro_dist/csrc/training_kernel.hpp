@@ -38,7 +38,7 @@ template <class T>
 struct TrainingPlan {
   int num_types = 0, l_max = 0, num_channels = 0, num_layers = 0, num_dense = 0, num_two_body = 0;
   int stride = 0, dense_stride = 0, weights_column = 0;
-  const double *inverse_cutoffs = nullptr;  // [num_types^2]
+  const double *inverse_cutoffs = nullptr;  // [pair]
   const T *norm = nullptr;                  // [num_types] 1 / sqrt(avg_num_neighbors)
 
   TrainingDense dense[max_dense];
@@ -74,7 +74,7 @@ struct TrainingChunk {
   int edge_capacity = 0;         // num_edges in whole row tiles and vectors
   const int *types = nullptr;    // [atom]
   const int *offsets = nullptr;  // [atom + 1], from 0
-  const int *pair = nullptr;     // [edge]
+  const int *pair = nullptr;     // [edge] among the pairs of the types that are present
   const T *vectors = nullptr;    // [edge, 3]
   double *energy = nullptr;      // [atom] without norm / sqrt(2)
   T *edge_gradient = nullptr;    // [edge, 3] of that energy

@@ -57,7 +57,6 @@ class TrainingPlanner {
  private:
   int wide(int width) const { return (width + kernel_.lanes - 1) / kernel_.lanes * kernel_.lanes; }
   int orders() const { return model_.l_max + 1; }
-  int num_pairs() const { return model_.num_types * model_.num_types; }
   const DenseLayer &layer(int k) const { return model_.dense[k]; }
 
   void require_room() const {
@@ -78,9 +77,7 @@ class TrainingPlanner {
     plan_.num_layers = static_cast<int>(model_.environments.size());
     plan_.num_dense = static_cast<int>(model_.dense.size());
     plan_.num_two_body = model_.num_two_body;
-    double *const inverse = planned_->memory.template allocate<double>(model_.cutoffs.size());
-    std::transform(model_.cutoffs.begin(), model_.cutoffs.end(), inverse, [](double cutoff) { return 1.0 / cutoff; });
-    plan_.inverse_cutoffs = inverse;
+    planned_->cutoffs = model_.cutoffs;
     T *const norm = planned_->memory.template allocate<T>(model_.norm.size());
     std::copy(model_.norm.begin(), model_.norm.end(), norm);
     plan_.norm = norm;
@@ -111,11 +108,10 @@ class TrainingPlanner {
   // --- places of the weights ----------------------------------------------------------------------------------------
 
   Places take(int rows, int columns) {
-    return places(rows, columns, [&](int, int) { return static_cast<int>(planned_->num_weights++); });
+    return places(rows, columns, [&](int, int) { return static_cast<int>(planned_->num_common++); });
   }
 
   void number_weights() {
-    for (int p = 0; p < num_pairs(); ++p) radial_.push_back(take(model_.radial.size, layer(0).width));
     for (const DenseLayer &dense : model_.dense)
       for (const DenseSource &source : dense.sources)
         sources_[&source] = take(source.weights.rows, source.weights.columns);
@@ -126,7 +122,7 @@ class TrainingPlanner {
       paths_.push_back(take(product.weights.rows, product.weights.columns));
     readout_ = take(1, static_cast<int>(model_.readout.size()));
     if (train_wavenumbers_) wavenumbers_ = take(1, model_.radial.size);
-    planned_->destination.resize(planned_->num_weights, -1);
+    planned_->destination.resize(planned_->num_common, -1);
   }
 
   // Room for the derivatives of `weights`, rows padded to whole vectors.
@@ -272,14 +268,7 @@ class TrainingPlanner {
     plan_.train_wavenumbers = train_wavenumbers_;
     plan_.basis_size = radial.size;
     plan_.basis_parameter = radial.parameter;
-    std::vector<int> origin;
-    plan_.basis_place = static_cast<long>(planned_->num_accumulators);
-    for (const Places &weights : radial_) {
-      const std::vector<int> rows = padded_rows(weights);
-      origin.insert(origin.end(), rows.begin(), rows.end());
-      accumulate(weights);
-    }
-    pack_at(plan_.basis_weights, origin);
+    planned_->basis_columns = layer(0).width;
     bool integers = !train_wavenumbers_;
     for (std::size_t i = 0; i < radial.wavenumbers.size(); ++i) integers = integers && radial.wavenumbers[i] == i + 1.0;
     if (integers) return;
@@ -303,6 +292,7 @@ class TrainingPlanner {
     std::copy(weight_products_.begin(), weight_products_.end(), products);
     plan_.weight_products = products;
     plan_.num_weight_products = static_cast<int>(weight_products_.size());
+    plan_.basis_place = static_cast<long>(planned_->num_accumulators);
   }
 
   const FusedModel &model_;
@@ -310,7 +300,7 @@ class TrainingPlanner {
   std::unique_ptr<PlannedTraining<T>> planned_;
   TrainingPlan<T> &plan_;
   const bool train_wavenumbers_;
-  std::vector<Places> radial_, environments_, paths_;
+  std::vector<Places> environments_, paths_;
   std::map<const DenseSource *, Places> sources_;
   Places projection_, readout_, wavenumbers_;
   std::vector<WeightProduct> weight_products_;
@@ -320,14 +310,36 @@ class TrainingPlanner {
 }  // namespace
 
 template <class T>
-void PlannedTraining<T>::pack(const T *weights) {
-  for (std::size_t i = 0; i < origin.size(); ++i) packed[i] = origin[i] >= 0 ? weights[origin[i]] : T(0);
-  if (wavenumbers) std::copy(weights + num_weights - plan.basis_size, weights + num_weights, wavenumbers);
+std::size_t PlannedTraining<T>::num_radial(int num_pairs) const {
+  return static_cast<std::size_t>(num_pairs) * plan.basis_size * basis_columns;
 }
 
 template <class T>
-void PlannedTraining<T>::unpack(const T *accumulators, T *weight_gradient) const {
-  for (std::size_t i = 0; i < num_weights; ++i) weight_gradient[i] = accumulators[destination[i]];
+std::size_t PlannedTraining<T>::num_radial_accumulators(int num_pairs) const {
+  return static_cast<std::size_t>(num_pairs) * plan.basis_size * plan.dense[0].width;
+}
+
+template <class T>
+void PlannedTraining<T>::pack(const T *weights, const std::vector<int> &types) {
+  for (std::size_t i = 0; i < origin.size(); ++i) packed[i] = origin[i] >= 0 ? weights[origin[i]] : T(0);
+  if (wavenumbers) std::copy(weights + num_common - plan.basis_size, weights + num_common, wavenumbers);
+  const std::size_t num_rows = types.size() * types.size() * plan.basis_size;
+  T *const rows = basis_weights.at_least(num_rows * plan.dense[0].width);
+  for (std::size_t row = 0; row < num_rows; ++row)
+    std::copy_n(weights + num_common + row * basis_columns, basis_columns, rows + row * plan.dense[0].width);
+  inverse_cutoffs.clear();
+  for (const int center : types)
+    for (const int neighbor : types) inverse_cutoffs.push_back(1.0 / cutoffs[center * plan.num_types + neighbor]);
+  plan.basis_weights = rows;
+  plan.inverse_cutoffs = inverse_cutoffs.data();
+}
+
+template <class T>
+void PlannedTraining<T>::unpack(const T *accumulators, int num_pairs, T *weight_gradient) const {
+  for (std::size_t i = 0; i < num_common; ++i) weight_gradient[i] = accumulators[destination[i]];
+  for (int row = 0; row < num_pairs * plan.basis_size; ++row)
+    std::copy_n(accumulators + plan.basis_place + static_cast<long>(row) * plan.dense[0].width, basis_columns,
+                weight_gradient + num_common + static_cast<long>(row) * basis_columns);
 }
 
 template <class T>

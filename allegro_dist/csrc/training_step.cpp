@@ -39,27 +39,9 @@ class Carver {
   std::size_t used_ = 0;
 };
 
-// A block that only grows; what it held is lost when it does.
-template <class T>
-class Block {
- public:
-  T *at_least(std::size_t count) {
-    if (count > size_) {
-      size_ = count + count / 8;
-      memory_ = std::make_unique<Arena>();
-      data_ = memory_->allocate<T>(size_);
-    }
-    return data_;
-  }
-
- private:
-  std::unique_ptr<Arena> memory_;
-  T *data_ = nullptr;
-  std::size_t size_ = 0;
-};
-
 template <class T>
 struct Tape final : TrainingTape {
+  std::vector<int> present;                 // types
   std::vector<int> types, offsets, pairs;   // of the batch
   std::vector<int> first_atom, first_edge;  // [chunk + 1]
   std::vector<int> chunk_offsets;           // of each chunk's centers and its end, from its first edge
@@ -91,15 +73,14 @@ void lay_out(const TrainingPlan<T> &plan, TrainingChunk<T> &chunk, Carver<T> &ar
 
 // For chunks of up to `rows` edges and `atoms` centers; loss gradients of a chunk included.
 template <class T>
-void lay_out(const PlannedTraining<T> &planned, std::size_t rows, std::size_t atoms, TrainingScratch<T> &scratch,
-             T *&loss_energy, T *&loss_edges, Carver<T> &array) {
-  const TrainingPlan<T> &plan = planned.plan;
+void lay_out(const TrainingPlan<T> &plan, std::size_t accumulators, std::size_t rows, std::size_t atoms,
+             TrainingScratch<T> &scratch, T *&loss_energy, T *&loss_edges, Carver<T> &array) {
   const std::size_t components = (plan.l_max + 1) * (plan.l_max + 1), channels = plan.num_channels;
   const std::size_t atom_rows = components * atoms + row_tile;
   std::size_t widest = 4, outputs = components;
   for (int k = 0; k < plan.num_dense; ++k) widest = std::max<std::size_t>(widest, plan.dense[k].width);
   for (int t = 0; t < plan.num_layers; ++t) outputs = std::max<std::size_t>(outputs, plan.num_outputs[t]);
-  scratch.accumulators = array(planned.num_accumulators);
+  scratch.accumulators = array(accumulators);
   for (T **const by_component : {&scratch.harmonics, &scratch.harmonics_tangent, &scratch.harmonics_gradient})
     *by_component = array(components * rows);
   scratch.asked = array(rows * widest);
@@ -133,13 +114,14 @@ class StepOf final : public TrainingStep {
     chunk_edges_ = std::max(4 * row_tile, chunk_bytes / per_edge);
   }
 
-  std::size_t num_weights() const override { return planned_->num_weights; }
+  std::size_t num_weights(int num_present) const override {
+    return planned_->num_common + planned_->num_radial(num_present * num_present);
+  }
 
   TrainingTape *forward(const void *weights, const TrainingGraph &graph, double *energy, void *edge_gradient) override {
-    take_weights(weights);
     std::unique_ptr<Tape<T>> tape = idle_tape();
-    tape->weights_version = weights_version_;
     read_graph(graph, *tape);
+    take_weights(weights, *tape);
     cut(*tape);
     for_each_chunk(*tape, [&](TrainingChunk<T> &chunk, int first_atom, int first_edge, Worker &worker) {
       chunk.vectors = static_cast<const T *>(graph.vectors) + 3L * first_edge;
@@ -159,10 +141,8 @@ class StepOf final : public TrainingStep {
   void backward(TrainingTape *of, const void *weights, const double *energy_factors, const void *edge_factors,
                 void *weight_gradient) override {
     Tape<T> &tape = *static_cast<Tape<T> *>(of);
-    if (tape.weights_version != weights_version_) {
-      take_weights(weights);
-      tape.weights_version = weights_version_;
-    }
+    if (tape.weights_version != weights_version_) take_weights(weights, tape);
+    const std::size_t num_accumulators = accumulators_of(tape);
     for_each_chunk(
         tape,
         [&](TrainingChunk<T> &chunk, int first_atom, int first_edge, Worker &worker) {
@@ -175,11 +155,11 @@ class StepOf final : public TrainingStep {
           }
           kernel_.backward(plan_, chunk, {worker.loss_energy, worker.loss_edges}, worker.scratch);
         },
-        [&](Worker &worker) { std::fill_n(worker.scratch.accumulators, planned_->num_accumulators, T(0)); });
+        [&](Worker &worker) { std::fill_n(worker.scratch.accumulators, num_accumulators, T(0)); });
     T *const sums = workers_[0].scratch.accumulators;
     for (std::size_t w = 1; w < workers_.size(); ++w)
-      for (std::size_t i = 0; i < planned_->num_accumulators; ++i) sums[i] += workers_[w].scratch.accumulators[i];
-    planned_->unpack(sums, static_cast<T *>(weight_gradient));
+      for (std::size_t i = 0; i < num_accumulators; ++i) sums[i] += workers_[w].scratch.accumulators[i];
+    planned_->unpack(sums, num_pairs(tape), static_cast<T *>(weight_gradient));
   }
 
   void give_back(TrainingTape *tape) override {
@@ -196,9 +176,14 @@ class StepOf final : public TrainingStep {
     Block<T> memory;
   };
 
-  void take_weights(const void *weights) {
-    planned_->pack(static_cast<const T *>(weights));
-    ++weights_version_;
+  static int num_pairs(const Tape<T> &tape) { return static_cast<int>(tape.present.size() * tape.present.size()); }
+  std::size_t accumulators_of(const Tape<T> &tape) const {
+    return planned_->num_accumulators + planned_->num_radial_accumulators(num_pairs(tape));
+  }
+
+  void take_weights(const void *weights, Tape<T> &tape) {
+    planned_->pack(static_cast<const T *>(weights), tape.present);
+    tape.weights_version = ++weights_version_;
   }
 
   std::unique_ptr<Tape<T>> idle_tape() {
@@ -210,15 +195,22 @@ class StepOf final : public TrainingStep {
 
   // Types, first edges of the atoms, and type pairs; checks all that would index memory.
   void read_graph(const TrainingGraph &graph, Tape<T> &tape) const {
-    const int num_types = plan_.num_types;
+    const int num_present = graph.num_present;
     const auto require = [](bool valid, const char *what, long index) {
       if (!valid) throw std::invalid_argument(std::string(what) + " " + std::to_string(index));
     };
+    std::vector<int> rank(plan_.num_types, -1);  // of a type among those present
+    tape.present.assign(graph.present, graph.present + num_present);
+    for (int i = 0; i < num_present; ++i) {
+      require(graph.present[i] >= 0 && graph.present[i] < plan_.num_types, "present: no such type at", i);
+      rank[graph.present[i]] = i;
+    }
+    const auto is_present = [&](std::int64_t type) { return type >= 0 && type < plan_.num_types && rank[type] >= 0; };
     tape.types.resize(graph.num_atoms);
     tape.offsets.assign(graph.num_atoms + 1, 0);
     tape.pairs.resize(graph.num_edges);
     for (int a = 0; a < graph.num_atoms; ++a) {
-      require(graph.types[a] >= 0 && graph.types[a] < num_types, "atom_types: no such type at atom", a);
+      require(is_present(graph.types[a]), "atom_types: no such type at atom", a);
       tape.types[a] = static_cast<int>(graph.types[a]);
     }
     for (int e = 0; e < graph.num_edges; ++e) {
@@ -226,7 +218,7 @@ class StepOf final : public TrainingStep {
       require(center >= 0 && center < graph.num_atoms && neighbor >= 0 && neighbor < graph.num_atoms,
               "edge_index: no such atom at edge", e);
       require(e == 0 || graph.centers[e - 1] <= center, "edge_index: not sorted by center at edge", e);
-      tape.pairs[e] = tape.types[center] * num_types + tape.types[neighbor];
+      tape.pairs[e] = rank[tape.types[center]] * num_present + rank[tape.types[neighbor]];
       ++tape.offsets[center + 1];
     }
     for (int a = 0; a < graph.num_atoms; ++a) tape.offsets[a + 1] += tape.offsets[a];
@@ -261,15 +253,22 @@ class StepOf final : public TrainingStep {
       tape.chunks[i].offsets = tape.chunk_offsets.data() + tape.first_atom[i] + i;
       lay_out(plan_, tape.chunks[i], array);
     }
-    for (Worker &worker : workers_) grow(worker, most_rows, most_atoms);
+    grow(accumulators_of(tape), most_rows, most_atoms);
   }
 
-  void grow(Worker &worker, int rows, int atoms) const {
-    const auto lay_out_in = [&](Carver<T> array) {
-      lay_out(*planned_, rows, atoms, worker.scratch, worker.loss_energy, worker.loss_edges, array);
-      return array.used();
-    };
-    lay_out_in(Carver<T>(worker.memory.at_least(lay_out_in(Carver<T>()))));
+  // Room in the workers' scratch for this and all earlier tapes: any of them may still go backward.
+  void grow(std::size_t accumulators, std::size_t rows, std::size_t atoms) {
+    if (accumulators <= accumulators_ && rows <= rows_ && atoms <= atoms_) return;
+    accumulators_ = std::max(accumulators_, accumulators);
+    rows_ = std::max(rows_, rows);
+    atoms_ = std::max(atoms_, atoms);
+    for (Worker &worker : workers_) {
+      const auto lay_out_in = [&](Carver<T> array) {
+        lay_out(plan_, accumulators_, rows_, atoms_, worker.scratch, worker.loss_energy, worker.loss_edges, array);
+        return array.used();
+      };
+      lay_out_in(Carver<T>(worker.memory.at_least(lay_out_in(Carver<T>()))));
+    }
   }
 
   // Each thread takes a run of chunks, so that its sums do not depend on timing.
@@ -291,6 +290,7 @@ class StepOf final : public TrainingStep {
   std::vector<std::unique_ptr<Tape<T>>> idle_, used_;
   long weights_version_ = 0;
   int chunk_edges_ = 0;
+  std::size_t accumulators_ = 0, rows_ = 0, atoms_ = 0;  // that the workers' scratch has room for
 };
 
 template <class T>

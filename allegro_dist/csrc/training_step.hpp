@@ -13,6 +13,8 @@ namespace allegro_dist {
 struct TrainingGraph {
   int num_atoms = 0, num_edges = 0;
   const std::int64_t *types = nullptr;                          // [atom]
+  int num_present = 0;                                          // types that atoms may have, increasing:
+  const std::int64_t *present = nullptr;                        // [num_present]
   const std::int64_t *centers = nullptr, *neighbors = nullptr;  // [edge] atoms, sorted by center
   const void *vectors = nullptr;                                // [edge, 3] r_neighbor - r_center, Angstrom
 };
@@ -34,7 +36,8 @@ class TrainingStep {
  public:
   virtual ~TrainingStep() = default;
 
-  virtual std::size_t num_weights() const = 0;  // in the order of training_planner.hpp
+  // In the order of training_planner.hpp, for so many types present.
+  virtual std::size_t num_weights(int num_present) const = 0;
 
   // energy [atom], the model's, neither scaled nor shifted; edge_gradient [edge, 3] of the sum of these energies. The
   // tape belongs to the step until it is given back. Throws std::invalid_argument for a graph that cannot be.

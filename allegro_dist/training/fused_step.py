@@ -14,6 +14,9 @@ from allegro_dist.potential import Potential
 from allegro_dist.training.kernel import TrainingKernel, is_built
 from allegro_dist.training.prediction import Evaluator
 
+FEW_TYPES = 8
+"""Up to so many types, merging the weights of all pairs costs less than finding out which are needed."""
+
 
 def make_evaluator(
     potential: Potential, step: Literal["auto", "fused", "eager"], device: torch.device, num_threads: int
@@ -50,6 +53,7 @@ class FusedStep:
     def __init__(self, potential: Potential, num_threads: int = 1, instruction_set: str = "auto") -> None:
         assert isinstance(potential.model, Allegro)
         self.potential, self.model = potential, potential.model
+        self.all_types = torch.arange(self.model.num_types)
         self.wavenumbers = dict(self.model.embedding.named_parameters()).get("wavenumbers")
         self.kernel = TrainingKernel(
             fused_program(potential),
@@ -66,7 +70,9 @@ class FusedStep:
 
     def _evaluate(self, edge_vectors: Tensor, edge_index: Tensor, atom_types: Tensor) -> tuple[Tensor, Tensor]:
         potential, dtype = self.potential, edge_vectors.dtype
-        energy, gradient = self.kernel(self._merged_weights(), edge_vectors.to(potential.dtype), edge_index, atom_types)
+        present = self._present(atom_types)
+        weights, vectors = self._merged_weights(present), edge_vectors.to(potential.dtype)
+        energy, gradient = self.kernel(weights, present, vectors, edge_index, atom_types)
         scale = potential.scale.index_select(0, atom_types)
         energy = energy * scale + potential.shift.index_select(0, atom_types)
         gradient = gradient.to(dtype) * scale.index_select(0, edge_index[0]).to(dtype).unsqueeze(1)
@@ -75,11 +81,17 @@ class FusedStep:
             energy, gradient = energy + repulsion[0], gradient + repulsion[1]
         return energy, gradient
 
-    def _merged_weights(self) -> Tensor:
-        weights = list(merge(self.model, lambda weight: weight).weights().values())
+    def _present(self, atom_types: Tensor) -> Tensor:
+        """The types to merge radial weights for: all, or where there are many, those that atoms have."""
+        return self.all_types if len(self.all_types) <= FEW_TYPES else torch.unique(atom_types)
+
+    def _merged_weights(self, types: Tensor) -> Tensor:
+        """All merged weights in the kernel's order."""
+        every = len(types) == len(self.all_types)
+        *weights, radial = merge(self.model, lambda weight: weight, None if every else types).weights().values()
         if self.wavenumbers is not None:
             weights.append(self.wavenumbers)
-        return torch.cat([weight.reshape(-1) for weight in weights])
+        return torch.cat([weight.reshape(-1) for weight in (*weights, radial)])
 
 
 def _repulsion(

@@ -68,57 +68,63 @@ class TrainingKernel:
         if not handle:
             raise RuntimeError(message.value.decode(errors="replace"))
         self._handle = ctypes.c_void_p(handle)
-        self.num_weights = int(_library().allegro_dist_training_num_weights(self._handle))
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
             _library().allegro_dist_training_close(self._handle)
 
+    def num_weights(self, num_present: int) -> int:
+        """Merged weights, with those of the pairs of so many types."""
+        return int(_library().allegro_dist_training_num_weights(self._handle, num_present))
+
     def __call__(
-        self, weights: Tensor, edge_vectors: Tensor, edge_index: Tensor, atom_types: Tensor
+        self, weights: Tensor, present: Tensor, edge_vectors: Tensor, edge_index: Tensor, atom_types: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Energies and their gradient; differentiable once, with respect to the weights.
 
         Args:
-            weights: [num_weights], all merged weights one after another.
+            weights: [num_weights(n)], merged weights one after another (csrc/training_planner.hpp has the order).
+            present: [n] types of whose pairs there are radial weights.
             edge_vectors: [E, 3], Angstrom.
             edge_index: [2, E] center and neighbor, sorted by center.
             atom_types: [N].
 
         Returns: [N] energies of the model, float64, and [E, 3] their gradient, in the dtype of the weights.
         """
-        return _Evaluation.apply(weights, self, edge_vectors, edge_index, atom_types)
+        return _Evaluation.apply(weights, self, present, edge_vectors, edge_index, atom_types)
 
     def forward(
-        self, weights: Tensor, edge_vectors: Tensor, edge_index: Tensor, atom_types: Tensor
+        self, weights: Tensor, present: Tensor, edge_vectors: Tensor, edge_index: Tensor, atom_types: Tensor
     ) -> tuple[Tensor, Tensor, _Tape]:
         """Energies, gradients, and what the backward pass needs."""
-        inputs = {"weights": weights, "edge_vectors": edge_vectors, "edge_index": edge_index, "atom_types": atom_types}
-        for name, tensor in inputs.items():
-            expected = torch.int64 if name in ("edge_index", "atom_types") else self.dtype
+        reals = {"weights": weights, "edge_vectors": edge_vectors}
+        integers = {"present": present, "edge_index": edge_index, "atom_types": atom_types}
+        for name, tensor in (reals | integers).items():
+            expected = self.dtype if name in reals else torch.int64
             if tensor.dtype != expected or tensor.device.type != "cpu":
                 raise ValueError(f"{name}: expected {expected} on the CPU, got {tensor.dtype} on {tensor.device}")
-        num_edges = edge_vectors.shape[0]
-        if weights.shape != (self.num_weights,) or edge_index.shape != (2, num_edges):
+        num_edges, num_weights = edge_vectors.shape[0], self.num_weights(len(present))
+        if weights.shape != (num_weights,) or edge_index.shape != (2, num_edges):
             raise ValueError(
-                f"expected {self.num_weights} weights and edge_index [2, {num_edges}], got {list(weights.shape)} and "
+                f"expected {num_weights} weights and edge_index [2, {num_edges}], got {list(weights.shape)} and "
                 f"{list(edge_index.shape)}"
             )
         energy = torch.empty(atom_types.shape[0], dtype=torch.float64)
         gradient = torch.empty(num_edges, 3, dtype=self.dtype)
-        arrays = [t.contiguous() for t in (weights, atom_types, edge_index, edge_vectors)]
+        arrays = [t.contiguous() for t in (weights, atom_types, present, edge_index, edge_vectors)]
+        w, types, of, index, vectors, e, g = (_pointer(t) for t in (*arrays, energy, gradient))
         message = ctypes.create_string_buffer(_MESSAGE_SIZE)
-        pointers = [_pointer(t) for t in (*arrays[1:], energy, gradient)]
         tape = _library().allegro_dist_training_forward(
-            self._handle, _pointer(arrays[0]), len(energy), num_edges, *pointers, message, _MESSAGE_SIZE
-        )
+            self._handle, w, len(energy), num_edges, types, len(present), of, index, vectors, e, g, message,
+            _MESSAGE_SIZE,
+        )  # fmt: skip
         if not tape:
             raise ValueError(message.value.decode(errors="replace"))
         return energy, gradient, _Tape(self, tape)
 
     def backward(self, tape: _Tape, weights: Tensor, energy_factors: Tensor, edge_factors: Tensor) -> Tensor:
-        """d/d(weights) [num_weights] of sum_i energy_factors[i] energy_i + sum_e edge_factors[e] . gradient_e."""
-        out = torch.empty(self.num_weights, dtype=self.dtype)
+        """d/d(weights) of sum_i energy_factors[i] energy_i + sum_e edge_factors[e] . gradient_e."""
+        out = torch.empty_like(weights)
         message = ctypes.create_string_buffer(_MESSAGE_SIZE)
         arrays = [t.contiguous() for t in (weights, energy_factors, edge_factors)]
         pointers = [_pointer(t) for t in (*arrays, out)]
@@ -143,9 +149,8 @@ class _Tape:
 
 class _Evaluation(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weights: Tensor, kernel: TrainingKernel, edge_vectors: Tensor, edge_index: Tensor,
-                atom_types: Tensor) -> tuple[Tensor, Tensor]:  # fmt: skip
-        energy, gradient, tape = kernel.forward(weights, edge_vectors, edge_index, atom_types)
+    def forward(ctx: Any, weights: Tensor, kernel: TrainingKernel, *graph: Tensor) -> tuple[Tensor, Tensor]:
+        energy, gradient, tape = kernel.forward(weights, *graph)
         ctx.kernel, ctx.tape = kernel, tape
         ctx.save_for_backward(weights)
         return energy, gradient
@@ -158,7 +163,7 @@ class _Evaluation(torch.autograd.Function):
             raise RuntimeError("the fused training step can be differentiated once: what it kept is gone")
         gradient = ctx.kernel.backward(ctx.tape, weights, energy_factors, edge_factors)
         ctx.tape = None
-        return gradient, None, None, None, None
+        return gradient, None, None, None, None, None
 
 
 def _pointer(tensor: Tensor) -> ctypes.c_void_p:

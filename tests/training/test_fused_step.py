@@ -8,8 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from allegro_dist.config import ConfigError
-from allegro_dist.potential import Potential, assemble_forces, assemble_virial, in_dtype
+from allegro_dist.config import AllegroConfig, ConfigError
+from allegro_dist.potential import (
+    Potential,
+    assemble_forces,
+    assemble_virial,
+    build_potential,
+    in_dtype,
+    pair_cutoffs,
+)
 from allegro_dist.training.fused_step import FusedStep, make_evaluator
 from allegro_dist.training.prediction import Evaluator
 from tests.conftest import edges_of, silica
@@ -19,7 +26,7 @@ WIDTHS = dict(num_scalar_features=10, num_tensor_features=3, two_body_mlp_width=
 """No multiple of any vector's length, so that padding takes part."""
 
 
-def graph_of(potential: Potential, repeat=(1, 1, 1)) -> tuple[Tensor, Tensor, Tensor]:
+def graph_of(potential: Potential, repeat: tuple[int, int, int] = (1, 1, 1)) -> tuple[Tensor, Tensor, Tensor]:
     """Edges of disordered silica within the potential's cutoffs."""
     atoms = silica(repeat=repeat)
     if len(potential.parameters_used.type_names) == 1:
@@ -175,19 +182,41 @@ def test_weights_may_change_between_calls():
 
 
 def test_evaluations_may_wait_for_their_derivatives():
-    """Two forward passes with other weights and edges, before either backward pass."""
+    """A forward pass with other weights and on fewer, then on more atoms, before the first one's backward pass."""
     potential = small_potential().train()
-    step, (vectors, *rest) = FusedStep(potential), graph_of(potential)
-    inputs = [(scale * step._merged_weights().detach(), scale * vectors) for scale in (1.0, 1.1)]
+    step = FusedStep(potential)
+    weights = step._merged_weights(step.all_types).detach()
+    graphs = [graph_of(potential, repeat) for repeat in ((2, 1, 1), (1, 1, 1), (2, 2, 2))]
+    inputs = [(scale * weights, graph) for scale, graph in zip((1.0, 1.1, 0.9), graphs, strict=True)]
 
-    def loss(weights: Tensor, vectors: Tensor) -> Tensor:
-        energy, gradient = step.kernel(weights.requires_grad_(), vectors, *rest)
+    def loss(weights: Tensor, graph: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        energy, gradient = step.kernel(weights.requires_grad_(), step.all_types, *graph)
         return energy.square().sum() + gradient.square().sum()
 
     expected = [torch.autograd.grad(loss(*given), given[0])[0] for given in inputs]
+    step = FusedStep(potential)
     losses = [loss(*given) for given in inputs]
     for waiting, given, derivative in zip(losses, inputs, expected, strict=True):
         assert torch.equal(torch.autograd.grad(waiting, given[0])[0], derivative)
+
+
+@pytest.mark.parametrize("basis", ("bessel", "spline"))
+def test_many_types_of_which_few_are_present(basis):
+    torch.manual_seed(0)
+    names = ("C", "H", "Si", "B", "O", "N", "F", "P", "Cl", "S", "Ge")
+    cutoffs = {"O-Si": 4.0, "Si-O": 3.5, "O-O": 3.0}
+    potential = build_potential(
+        AllegroConfig(dtype="float64", radial_basis=basis, pair_cutoffs=cutoffs, bessel_trainable=True, **WIDTHS),
+        type_names=names, avg_num_neighbors=[10.0 + t for t in range(11)], per_type_scale=[1.0 + t for t in range(11)],
+        per_type_shift=[0.0] * 11,
+    ).train()  # fmt: skip
+    vectors, edge_index, types = edges_of(silica())
+    types = torch.tensor([2, 4, 4])[types]
+    center, neighbor = types[edge_index]
+    limits = pair_cutoffs(potential.parameters_used.config, names)[center, neighbor]
+    keep = vectors.norm(dim=1) < limits
+    graph = (vectors[keep], edge_index[:, keep], types)
+    assert_same(results(FusedStep(potential), potential, graph), results(potential, potential, graph), 1e-10)
 
 
 @pytest.mark.parametrize("num_atoms", (0, 1, 3))
@@ -229,14 +258,19 @@ def test_second_derivatives_are_refused():
 def test_graphs_that_cannot_be_are_refused():
     potential = small_potential().train()
     step, (vectors, edge_index, types) = FusedStep(potential), graph_of(potential)
+    weights = (step._merged_weights(step.all_types), step.all_types)
     with pytest.raises(ValueError, match="not sorted by center at edge 1"):
         step(vectors, edge_index.flip(1), types)
     with pytest.raises(ValueError, match="no such type at atom 0"):
-        step.kernel(step._merged_weights(), vectors, edge_index, types + 3)
+        step.kernel(*weights, vectors, edge_index, types + 3)
     with pytest.raises(ValueError, match="no such atom at edge"):
-        step.kernel(step._merged_weights(), vectors, edge_index + 1, types)
+        step.kernel(*weights, vectors, edge_index + 1, types)
     with pytest.raises(ValueError, match="edge_vectors: expected torch.float64"):
-        step.kernel(step._merged_weights(), vectors.float(), edge_index, types)
+        step.kernel(*weights, vectors.float(), edge_index, types)
+    with pytest.raises(ValueError, match=r"expected \d+ weights"):
+        step.kernel(weights[0][1:], step.all_types, vectors, edge_index, types)
+    with pytest.raises(ValueError, match="present: no such type at 2"):
+        step.kernel(weights[0], step.all_types + 1, vectors, edge_index, types)
 
 
 def test_step_is_chosen_by_name():
