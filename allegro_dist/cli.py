@@ -60,9 +60,10 @@ def evaluate(args: argparse.Namespace) -> int:
 
 
 def deploy(args: argparse.Namespace) -> int:
+    from allegro_dist.compiled import is_built
     from allegro_dist.deploy.archive import load_archive, save_archive
     from allegro_dist.deploy.tables import choose_tables
-    from allegro_dist.engine import Engine, is_built
+    from allegro_dist.engine import Engine
     from allegro_dist.potential import in_dtype
     from allegro_dist.training.checkpoint import load_run
 

@@ -10,23 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from allegro_dist.compiled import compiled_file
+from allegro_dist.compiled import engine_library
 
-LIBRARY = "liballegro_engine.so"
 _MESSAGE_SIZE = 4096
-
-
-def is_built() -> bool:
-    """Whether the compiled library is installed with this package."""
-    return compiled_file(LIBRARY).exists()
 
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    file = compiled_file(LIBRARY)
-    if not file.exists():
-        raise RuntimeError(f"{file} does not exist: build it with scripts/setup.sh or `pip install .`")
-    library = ctypes.CDLL(str(file))
+    library = engine_library()
     library.allegro_dist_engine_open.restype = ctypes.c_void_p
     library.allegro_dist_engine_evaluator.restype = ctypes.c_char_p
     for name in ("close", "evaluator", "evaluate"):

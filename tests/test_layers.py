@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "fused_program": {"nn", "models", "potential"},
     "compiled": set(),
     "engine": {"compiled"},
-    "deploy": {"config", "nn", "models", "potential", "fused_program", "engine"},
+    "deploy": {"config", "nn", "models", "potential", "fused_program", "compiled", "engine"},
     "training": {"config", "data", "models", "potential", "fused_program", "compiled"},
     "simulate": {"config", "data", "potential", "deploy", "engine", "compiled"},
 }

@@ -163,7 +163,6 @@ class TrainingTrack : protected TrainingRows<T> {
 
   // --- contractions: q_t from G_t .. G_0 of an atom -----------------------------------------------------------------
 
-  // Calls term(output, group, term, u) for all channels and all terms of a step of q_t; `path weight` is per group.
   const Contraction<T> &terms_of(int t, int step) const { return step ? p_.proceed[t - step] : p_.start[t]; }
 
   __attribute__((noinline)) void contract(int t) const {
@@ -263,8 +262,8 @@ class TrainingTrack : protected TrainingRows<T> {
     }
   }
 
-  // Adds to dF/dG and to dF/d(path weights), from dE/dq_t and dF/dq_t (w_.steps[2] of one atom at a time, which
-  // `q_adjoint(atom)` fills). The gradient dE/dq is the adjoint of the tangent of q.
+  // Adds to dF/dG and to dF/d(path weights), from dE/dq_t, which is the adjoint of the tangent of q_t, and dF/dq_t
+  // (q_adjoint [atom][component][channel]).
   __attribute__((noinline)) void contract_adjoint(int t, const T *q_adjoint) const {
     for (int a = 0; a < c_.num_atoms; ++a) {
       const T *after = adjoint_gradient(t, a), *after_adjoint = q_adjoint + static_cast<long>(a) * D * channels_;

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from allegro_dist.compiled import is_built
 from allegro_dist.deploy.archive import save_archive
 from allegro_dist.deploy.engine_data import Tables
 from allegro_dist.deploy.self_check import make_self_check
-from allegro_dist.engine import Engine, is_built
+from allegro_dist.engine import Engine
 from allegro_dist.fused_program import fused_program
 from allegro_dist.potential import Potential, assemble_forces, pair_cutoffs
 

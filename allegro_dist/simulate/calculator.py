@@ -12,10 +12,11 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
+from allegro_dist.compiled import is_built
 from allegro_dist.data.neighbors import find_edges, find_types
 from allegro_dist.data.structure import from_atoms
 from allegro_dist.deploy.archive import load_archive
-from allegro_dist.engine import Engine, is_built
+from allegro_dist.engine import Engine
 from allegro_dist.potential import assemble_forces
 
 BLOCK_EDGES = 4096  # edges evaluated at once: what stays in cache, and what bounds the memory

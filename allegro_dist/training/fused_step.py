@@ -7,11 +7,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from allegro_dist.compiled import is_built
 from allegro_dist.config import ConfigError
 from allegro_dist.fused_program import fused_program, merge
 from allegro_dist.models.allegro import Allegro
 from allegro_dist.potential import Potential
-from allegro_dist.training.kernel import TrainingKernel, is_built
+from allegro_dist.training.kernel import TrainingKernel
 from allegro_dist.training.prediction import Evaluator
 
 FEW_TYPES = 8

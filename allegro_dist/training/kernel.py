@@ -17,23 +17,14 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from allegro_dist.compiled import compiled_file
+from allegro_dist.compiled import engine_library
 
-LIBRARY = "liballegro_engine.so"
 _MESSAGE_SIZE = 4096
-
-
-def is_built() -> bool:
-    """Whether the compiled library is installed with this package."""
-    return compiled_file(LIBRARY).exists()
 
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    file = compiled_file(LIBRARY)
-    if not file.exists():
-        raise RuntimeError(f"{file} does not exist: build it with scripts/setup.sh or `pip install .`")
-    library = ctypes.CDLL(str(file))
+    library = engine_library()
     for name in ("open", "forward"):
         getattr(library, f"allegro_dist_training_{name}").restype = ctypes.c_void_p
     library.allegro_dist_training_num_weights.restype = ctypes.c_long

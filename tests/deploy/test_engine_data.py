@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from allegro_dist.compiled import is_built
 from allegro_dist.deploy.archive import ArchiveError, load_archive, save_archive
 from allegro_dist.deploy.engine_data import read_engine_data
-from allegro_dist.engine import Engine, is_built
+from allegro_dist.engine import Engine
 from tests.conftest import make_potential
 
 pytestmark = pytest.mark.skipif(not is_built(), reason="needs the compiled engine (scripts/setup.sh)")

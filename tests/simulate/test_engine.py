@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from allegro_dist.compiled import is_built
 from allegro_dist.deploy import archive as module
 from allegro_dist.deploy.archive import load_archive, save_archive
-from allegro_dist.engine import Engine, is_built
+from allegro_dist.engine import Engine
 from allegro_dist.simulate.calculator import AllegroCalculator
 from tests.conftest import edges_of, make_potential, silica
 

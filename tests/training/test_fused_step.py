@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from allegro_dist.compiled import is_built
 from allegro_dist.config import AllegroConfig, ConfigError
 from allegro_dist.potential import (
     Potential,
@@ -21,6 +22,8 @@ from allegro_dist.training.fused_step import FusedStep, make_evaluator
 from allegro_dist.training.prediction import Evaluator
 from tests.conftest import edges_of, silica
 from tests.deploy.test_fused_program import EVERYTHING, small_potential
+
+pytestmark = pytest.mark.skipif(not is_built(), reason="the compiled training step is not built")
 
 WIDTHS = dict(num_scalar_features=10, num_tensor_features=3, two_body_mlp_width=9, latent_mlp_width=11)
 """No multiple of any vector's length, so that padding takes part."""
