@@ -71,6 +71,6 @@ def test_smoke_run_writes_a_row_for_every_contestant(tmp_path: Path):
     rows = json.loads((tmp_path / "b.json").read_text())["rows"]
     names = [(row["model"], row["evaluator"]) for row in rows]
     ours = [("s5", evaluator) for evaluator in ("torchscript", "exact", "tabulated")]
-    assert names == [("sw", "lammps"), ("uf3", "lammps"), *ours]
+    assert names == [("sw", "lammps/sw"), ("uf3", "lammps/uf3"), *ours]
     assert all(row["atom_steps_per_s"] > 0 for row in rows)
     assert all((tmp_path / picture).stat().st_size > 0 for picture in ("b.png", "r.png"))

@@ -182,4 +182,4 @@ def lammps_style(name: str, settings: RunSettings) -> LammpsRun:
     """One of LAMMPS's own pair styles."""
     os.environ.setdefault("LAMMPS_POTENTIALS", str(lammps_folder() / "share" / "lammps" / "potentials"))
     crystal, pair = LAMMPS_STYLES[name]
-    return LammpsRun(name, "lammps", pair, settings, crystal)
+    return LammpsRun(name, f"lammps/{name}", pair, settings, crystal)
