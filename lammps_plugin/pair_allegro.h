@@ -38,7 +38,7 @@ class PairAllegro : public Pair {
   int pack_reverse_comm(int, int, double *) override;
   void unpack_reverse_comm(int, int *, double *) override;
   void *extract(const char *, int &) override;
-  void *extract_peratom(const char *, int &);  // overrides what versions before 2023 lack
+  void *extract_peratom(const char *, int &);  // overrides; LAMMPS of 2022 has nothing to override
   double memory_usage() override;
 
  private:
@@ -65,6 +65,7 @@ class PairAllegro : public Pair {
   allegro_dist::Committee committee_;
   allegro_dist::TypeMap types_;
   allegro_dist::Units units_;  // of this run, which update knows
+  int absent_mask_ = 0;        // group bits of atoms that only LAMMPS's bookkeeping knows
   std::vector<Slot> slots_;
 
   allegro_dist::ForceDeviation deviation_;

@@ -14,7 +14,6 @@
 #include "comm.h"
 #include "error.h"
 #include "in_order.hpp"
-#include "lammps_versions.hpp"
 #include "stop_signals.hpp"
 #include "timer.h"
 #include "update.h"
@@ -90,6 +89,7 @@ void PairAllegro::add_block(const Slot &slot) {
   double **f = atom->f;
   for (int c = 0; c < block.num_centers; ++c) {
     const int i = slot.edges.centers()[c];
+    if (atom->mask[i] & absent_mask_) continue;  // which has no edges either
     const double energy = result.energy[c] * per_energy;
     if (eflag_global) eng_vdwl += energy;
     if (eflag_atom) eatom[i] += energy;
@@ -132,8 +132,7 @@ void PairAllegro::add_virial(int center, int neighbor, const double *r, const do
 ------------------------------------------------------------------------- */
 
 void PairAllegro::finish_deviation() {
-  for (sending_member_ = 0; sending_member_ < committee_.size(); ++sending_member_)
-    allegro_dist::reverse_comm(comm, this);
+  for (sending_member_ = 0; sending_member_ < committee_.size(); ++sending_member_) comm->reverse_comm(this);
   deviation_.finish(atom->nlocal, units_.energy / units_.length);
   double largest = 0.0, mine[2] = {}, sum_and_count[2];
   for (int i = 0; i < atom->nlocal; ++i) {

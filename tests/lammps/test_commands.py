@@ -43,9 +43,14 @@ COMMANDS = {
     "nph": "fix move all nph x 0 10000 0.05\nrun 20",
     "msst": "fix move all msst z 20 q 200 mu 0.001 tscale 0.01\nrun 20",
     "deform": NVE + "fix shear all deform 1 x erate 10 xy erate 10 remap v\nrun 20",
+    "respa": "run_style respa 2 2 pair 2\n" + NVE + "run 10",
+    "minimize by fire": "min_style fire\nminimize 0 1e-4 10 50",
     "minimize": "minimize 0 1e-4 10 50",
     "box relax": "fix relax all box/relax tri 0 vmax 0.01\nminimize 0 1e-4 10 50",
     "balance": "balance 1.0 shift xyz 10 1.05\nfix even all balance 5 1.0 shift xz 10 1.05\n" + NVE + "run 20",
+    "bisection": "replicate 1 1 2\ncomm_style tiled\nbalance 1.0 rcb\nfix even all balance 5 1.0 rcb\n"
+    + NVE
+    + "run 20",
     "replicate": "replicate 2 1 1\nvelocity all create 300 1\n" + NVE + "run 10",
     "delete atoms": "group few id > 4\ndelete_atoms group few compress no\n" + NVE + "run 10",
     "delete all but one": "group few id > 1\ndelete_atoms group few\n" + NVE + "run 2",
@@ -53,11 +58,15 @@ COMMANDS = {
     "create atoms": "create_atoms 3 single 1.1 1.2 1.3\n" + NVE + "run 10",
     "evaporate": "region all prism INF INF INF INF INF INF 0 0 0\nfix out all evaporate 5 2 all 17\n" + NVE + "run 20",
     "deposit": "region some sphere 6 5.5 2.8 2.5\nfix in all deposit 3 3 2 17 region some near 0.9\n" + NVE + "run 10",
+    "gcmc": "fix in all gcmc 5 3 3 3 17 3000 0.0 0.2 full_energy\n" + NVE + "run 10\nunfix in",
+    "swap": "fix swap all atom/swap 5 3 17 3000 types 1 2\n" + NVE + "run 10\nunfix swap",
     "rerun": NVE + "dump path all custom 2 path.dump id type x y z\nrun 10\nundump path\nrerun path.dump dump x y z",
     "change types": "set group all type/ratio 3 0.5 17\n" + NVE + "run 10",
     "change box": "change_box all x scale 1.05 xy delta 0.3 remap units box\n" + NVE + "run 10",
     "displace": "displace_atoms all random 0.1 0.1 0.1 17\n" + NVE + "run 10",
     "sort and communicate": "comm_modify cutoff 8.0 mode single\natom_modify sort 1 2.0\n" + NVE + "run 10",
+    "neighbor multi": "neighbor 1.0 multi\n" + NVE + "run 10",
+    "neighbor nsq": "neighbor 1.0 nsq\n" + NVE + "run 10",
     "restart": NVE
     + "run 10\nwrite_restart half.restart\nclear\nread_restart half.restart\n{pair}\n"
     + "neighbor 1.0 bin\n"
@@ -117,3 +126,10 @@ def test_end_of_a_run_is_the_python_model_s(archives, triclinic_silica, tmp_path
 )
 def test_small_and_strange_systems(archives, tmp_path, atoms, ranks):
     assert_end_is_the_models(tmp_path, archives["float64"], in_lammps_frame(atoms), NVE + "run 5", ranks)
+
+
+@pytest.mark.parametrize("ranks", (1, 4))
+def test_shrink_wrapped_and_mixed_boundaries(archives, tmp_path, ranks):
+    atoms = Atoms("SiOH", positions=[[2, 5, 5], [3.6, 5, 5], [18, 5, 5]], cell=[20.0, 10.0, 10.0])
+    commands = "change_box all boundary s m f\n" + NVE + "run 5"
+    assert_end_is_the_models(tmp_path, archives["float64"], atoms, commands, ranks)

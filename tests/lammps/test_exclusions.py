@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from ase import Atoms
 
+from allegro_dist.simulate.calculator import AllegroCalculator
 from tests.lammps.lammps_run import start_lmp
 
 DATA = """
@@ -93,3 +95,33 @@ def test_excluded_types_of_another_style_are_its_own_matter(lj_archive, tmp_path
     style += "pair_coeff 1*2 2 lj/cut 0.01 3.0"
     text, good = run(tmp_path, lj_archive, "special_bonds lj/coul 1 1 1\nneigh_modify exclude type 2 2", style)
     assert good, text
+
+
+ABSENT = """\
+units metal
+boundary f f f
+region box block 0 30 0 30 0 30
+create_box 3 box
+create_atoms 1 single 12 12 12
+create_atoms 2 single 13.6 12 12
+create_atoms 3 single 12 13.3 12
+mass * 40.0
+pair_style allegro
+pair_coeff * * {archive} Si O H
+{absent}
+run 0
+print "energy $(pe:%.17g)"
+"""
+
+
+@pytest.mark.parametrize("ranks", (1, 2))
+def test_atoms_that_fix_gcmc_takes_out_have_no_energy(archives, tmp_path, ranks):
+    """It tries a deletion by excluding the atom from all pairs, and compares energies."""
+    absent = (
+        "group FixGCMC:gcmc_exclusion_group:in id 2\nneigh_modify exclude group FixGCMC:gcmc_exclusion_group:in all"
+    )
+    done = start_lmp(tmp_path, ABSENT.format(archive=archives["float64"], absent=absent), ranks)
+    energy = float(done.stdout.split("\nenergy ")[1].split()[0])
+    rest = Atoms("SiH", positions=[[12, 12, 12], [12, 13.3, 12]])
+    rest.calc = AllegroCalculator(archives["float64"])
+    assert energy == pytest.approx(rest.get_potential_energy(), rel=1e-11)
