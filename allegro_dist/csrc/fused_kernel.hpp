@@ -15,8 +15,9 @@ constexpr int max_dense = 40;
 constexpr int max_harmonics = 25;
 constexpr int max_basis = 64;
 constexpr int max_tensor_layers = 6;
-constexpr int team_helpers = 8;  // threads that share the sums over an edge's row, where teams work
-constexpr int row_tile = 12;     // rows of products are padded to a multiple of this
+constexpr int team_helpers = 8;      // threads that share the sums over an edge's row, where teams work
+constexpr int hermite_weights = 11;  // see hermite.hpp
+constexpr int row_tile = 12;         // rows of products are padded to a multiple of this
 
 // y = sum over operands of x[column .. column + depth) times the packed weights.
 template <class T>
@@ -97,20 +98,26 @@ template <class T>
 struct Workspace {
   int edge_capacity = 0, atom_capacity = 0;  // multiples of row_tile and of the vector length
   T *values = nullptr, *gradients = nullptr, *slopes = nullptr;
-  T *basis_slope = nullptr;                      // without tables: d(pre-activation of dense layer 0)/dr [edge][width]
-  T *latent_gradient = nullptr;                  // dE/dh from the environment [edge][widest dense layer]
-  T *harmonics = nullptr;                        // [D][edge]
-  T *harmonics_gradient = nullptr;               // dE/dY [D][edge]; row 0: dE/dr
-  T *direction = nullptr;                        // unit vector [3][edge]
-  double *length = nullptr, *reduced = nullptr;  // [edge] r; r / cutoff
-  int *pair = nullptr;                           // [edge]
-  T *sums = nullptr;                             // [atom rows][widest]: sum_j h Y of one layer
-  T *environment[max_tensor_layers] = {};        // G_t [l][atom][m][channel]
+  T *basis_slope = nullptr;         // without tables: d(pre-activation of dense layer 0)/dr [edge][width]
+  T *latent_gradient = nullptr;     // dE/dh from the environment [edge][widest dense layer]
+  T *harmonics = nullptr;           // [edge][D]; teams: [D][edge]
+  T *harmonics_gradient = nullptr;  // dE/dY, and dE/dr in place of component 0: [edge][D, rounded up]; teams: [D][edge]
+  T *direction = nullptr;           // unit vector [3][edge]
+  double *length = nullptr, *reduced = nullptr;           // [edge] r; r / cutoff
+  int *pair = nullptr;                                    // [edge]
+  T *sums = nullptr;                                      // [atom rows][widest]: sum_j h Y of one layer
+  T *environment[max_tensor_layers] = {};                 // G_t [l][atom][m][channel]
   T *environment_gradient[max_tensor_layers] = {};        // dE/dG_t
   T *mixed_gradient[max_tensor_layers] = {};              // dE/d(sum_j h Y) of layer t [l][atom][m][width of h]
   T *adjoint[max_tensor_layers][max_tensor_layers] = {};  // q of layer t after step s [atom][component][channel]
   T *adjoint_gradient[2] = {};       // dE/dq, before and after a step, of one atom; of teams: of all
   long adjoint_gradient_stride = 0;  // from atom to atom
+  // CPU kernels only
+  T *asked = nullptr;  // of one atom: see gather_asked()
+  // CPU kernels with tables only
+  int *knot = nullptr, *order = nullptr;    // [edge] left of it in the table; [2, edge] for sorting by that
+  T *fraction = nullptr, *per_r = nullptr;  // [edge] place in the interval, and its change with r
+  T *hermite = nullptr;                     // [edge / lanes][weight of Hermite][lane]
   // teams only
   int *center = nullptr;      // [edge] its atom
   T *basis = nullptr;         // without tables: radial functions, then their derivatives [edge][2 basis_size]

@@ -341,7 +341,8 @@ std::unique_ptr<PlannedModel<T>> make_plan(const FusedModel &model, const Kernel
 
 template <class T>
 Workspace<T> make_workspace(const Plan<T> &plan, const Kernel<T> &kernel, int edges, int atoms, Arena &memory) {
-  const std::size_t e = (edges + row_tile * kernel.lanes - 1) / (row_tile * kernel.lanes) * (row_tile * kernel.lanes);
+  const auto rounded_up = [](std::size_t count, std::size_t unit) { return (count + unit - 1) / unit * unit; };
+  const std::size_t e = rounded_up(edges, row_tile * kernel.lanes);
   const std::size_t components = (plan.l_max + 1) * (plan.l_max + 1), channels = plan.num_channels;
   const std::size_t rows = components * atoms + row_tile;  // products write whole tiles
   std::size_t widest = channels, outputs = components;
@@ -360,7 +361,7 @@ Workspace<T> make_workspace(const Plan<T> &plan, const Kernel<T> &kernel, int ed
     work.basis_slope = array(e * plan.dense[0].width);
   work.latent_gradient = array(e * widest);
   work.harmonics = array(e * components);
-  work.harmonics_gradient = array(e * components);
+  work.harmonics_gradient = array(e * (kernel.team ? components : rounded_up(components, kernel.lanes)));
   work.direction = array(3 * e);
   work.length = memory.allocate<double>(e);
   work.reduced = memory.allocate<double>(e);
@@ -379,6 +380,18 @@ Workspace<T> make_workspace(const Plan<T> &plan, const Kernel<T> &kernel, int ed
     work.center = memory.allocate<int>(e);
     work.partial_sums = array(e * team_helpers * components);
     if (!plan.table_intervals) work.basis = array(e * 2 * plan.basis_size);
+    return work;
+  }
+  std::size_t asked = (plan.num_layers + 1) * channels;
+  for (int t = 0; t < plan.num_layers; ++t)
+    if (plan.tensor[t].source >= 0) asked += plan.dense[plan.tensor[t].source].width;
+  work.asked = array(asked * components);
+  if (plan.table_intervals > 0) {
+    work.knot = memory.allocate<int>(e);
+    work.order = memory.allocate<int>(2 * e);
+    work.fraction = array(e);
+    work.per_r = array(e);
+    work.hermite = array(e * hermite_weights);
   }
   return work;
 }

@@ -78,7 +78,7 @@ ALLEGRO_INLINE V add_neighbors(V a, V b, Indices<I...>) {
   return __builtin_shufflevector(a, b, (2 * I)...) + __builtin_shufflevector(a, b, (2 * I + 1)...);
 }
 
-// sums[i] = sum of the lanes of v[i], i < count <= lanes: a tree of pairwise additions. `sums` holds `lanes` values.
+// sums[i] = sum of the lanes of v[i], i < Count <= lanes: a tree of pairwise additions. `sums` holds `lanes` values.
 template <class T, int Count>
 ALLEGRO_INLINE void sum_each(Vec<T> *v, T *sums) {
   using Index = typename MakeIndices<lanes<T>>::type;
@@ -91,21 +91,45 @@ ALLEGRO_INLINE void sum_each(Vec<T> *v, T *sums) {
   store(sums, v[0]);
 }
 
-// 2^y for |y| <= 100 (float) or 700 (double), clamped beyond: y = n + f, polynomial in f, n added to the exponent.
-ALLEGRO_INLINE Vec<float> exp2(Vec<float> y) {
-  const Vec<float> most = broadcast(100.f);
-  y = y > most ? most : y;
-  y = y < -most ? -most : y;
-  const Vec<float> shifted = y + 12582912.f;  // 1.5 * 2^23: the integer part moves into the lowest bits
-  const Vec<float> f = y - (shifted - 12582912.f);
+// The same for any Count; `sums` holds Count values, rounded up to whole vectors.
+template <class T, int Count>
+ALLEGRO_INLINE void sum_lanes(Vec<T> *v, T *sums) {
+  constexpr int n = lanes<T>;
+  if constexpr (Count <= n) {
+    sum_each<T, Count>(v, sums);
+  } else {
+    sum_each<T, n>(v, sums);
+    sum_lanes<T, Count - n>(v + n, sums + n);
+  }
+}
+
+// 2^y: y = n + f, polynomial in f, n added to the exponent. For y from -100 to 100 (float) or -700 to 700 (double),
+// beyond which it stays where it is; silu needs no more.
+ALLEGRO_INLINE Vec<float> exp2_of_fraction(Vec<float> f) {
   Vec<float> p = f * 1.54653426e-4f + 1.33953101e-3f;  // Chebyshev fit on [-1/2, 1/2], relative error 6e-9
   p = p * f + 9.61803986e-3f;
   p = p * f + 5.55034061e-2f;
   p = p * f + 2.40226511e-1f;
   p = p * f + 6.93147200e-1f;
-  p = p * f + 1.0f;
+  return p * f + 1.0f;
+}
+
+ALLEGRO_INLINE Vec<float> exp2(Vec<float> y) {
+#ifdef __AVX512F__
+  // 2^y vanishes by itself where y is far below; far above, it must stay finite for reciprocal()
+  const __m512 below = _mm512_min_ps(_mm512_set1_ps(100.f), reinterpret_cast<__m512>(y));
+  const __m512 whole = _mm512_roundscale_ps(below, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const Vec<float> f = reinterpret_cast<Vec<float>>(_mm512_sub_ps(below, whole));
+  return reinterpret_cast<Vec<float>>(_mm512_scalef_ps(reinterpret_cast<__m512>(exp2_of_fraction(f)), whole));
+#else
+  const Vec<float> most = broadcast(100.f);
+  y = y > most ? most : y;
+  y = y < -most ? -most : y;
+  const Vec<float> shifted = y + 12582912.f;  // 1.5 * 2^23: the integer part moves into the lowest bits
+  const Vec<float> p = exp2_of_fraction(y - (shifted - 12582912.f));
   return reinterpret_cast<Vec<float>>(reinterpret_cast<Vec<int32_t>>(p) +
                                       (reinterpret_cast<Vec<int32_t>>(shifted) << 23));
+#endif
 }
 
 ALLEGRO_INLINE Vec<double> exp2(Vec<double> y) {

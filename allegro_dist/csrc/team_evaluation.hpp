@@ -194,8 +194,10 @@ class TeamEvaluation {
     const long knot = 3L * width, pair_size = knot * (intervals + 1);
     team_.each(num_edges_ * team_helpers, [&](int item) {
       const int e = item / team_helpers;
-      const Hermite<T> at(w_.reduced[e], intervals, p_.inverse_cutoffs[w_.pair[e]]);
-      const T *const left = p_.table + w_.pair[e] * pair_size + at.interval * knot, *const right = left + knot;
+      const TablePlace place = table_place(w_.reduced[e], intervals);
+      const Hermite<T, T> at(static_cast<T>(place.fraction),
+                             static_cast<T>(intervals * p_.inverse_cutoffs[w_.pair[e]]));
+      const T *const left = p_.table + w_.pair[e] * pair_size + place.interval * knot, *const right = left + knot;
       T *const value = values(e), *const slope = slopes(e);
       for (int c = item % team_helpers * quad; c < width; c += team_helpers * quad) {
         const Q f = load_quad(left + c), f1 = load_quad(left + width + c), f2 = load_quad(left + 2 * width + c);
@@ -536,8 +538,7 @@ class TeamEvaluation {
       const T x = w_.direction[e], y = w_.direction[capacity_ + e], z = w_.direction[2 * capacity_ + e];
       T gx, gy, gz;
       Direction(x, y, z, T(1))
-          .gradient(
-              Norm{p_.harmonic_norms}, [&](int lm) { return g[lm * capacity_ + e]; }, gx, gy, gz);
+          .gradient(Norm{p_.harmonic_norms}, [&](int lm) { return g[lm * capacity_ + e]; }, gx, gy, gz);
       const T radial = gx * x + gy * y + gz * z;
       const double scale = p_.energy_factor[c_.types[w_.center[e]]] / w_.length[e], along = g[e];
       const double *const vector = c_.vectors + 3L * (first_ + e);
