@@ -234,10 +234,9 @@ def _radial_weights(
 
 def _product(k: int, product: AdjointProduct) -> dict[str, Tensor]:
     """Nonzero coefficients of a tensor product, seen from its output."""
-    env_dim, out_dim, in_dim = product.shape
-    paths = product.paths.double().cpu().view(-1, env_dim, out_dim, in_dim)
-    path, b, c, a = paths.nonzero(as_tuple=True)
-    values = paths[path, b, c, a]
+    in_dim = product.shape[2]
+    path, values = product.path_of.cpu(), product.coefficients.double().cpu()
+    b, c, a = torch.unravel_index(product.entry_of.cpu(), product.shape)
     scalar = c == 0  # the 0e component comes first
     return {
         f"product.{k}.dim": torch.tensor(in_dim),

@@ -101,7 +101,9 @@ class AdjointProduct(nn.Module):
         coupled: a weight for each path and channel, or one for each path.
     """
 
-    paths: Tensor
+    coefficients: Tensor
+    path_of: Tensor
+    entry_of: Tensor
 
     def __init__(
         self, irreps_in: o3.Irreps, irreps_env: o3.Irreps, irreps_out: o3.Irreps, num_channels: int, coupled: bool
@@ -111,14 +113,20 @@ class AdjointProduct(nn.Module):
         self.num_channels = num_channels
         self.weight = nn.Parameter(unit_variance(num_channels if coupled else 1, paths.shape[0]))
         self.shape = (irreps_env.dim, irreps_out.dim, irreps_in.dim)
+        # One in 500 coefficients is not zero (l_max 4): those alone, or they would be most of an archive.
         by_path = paths.permute(0, 2, 3, 1).reshape(paths.shape[0], -1)  # [P, b*c*a]
-        self.register_buffer("paths", by_path.contiguous(), persistent=False)
+        path_of, entry_of = by_path.nonzero(as_tuple=True)
+        self.register_buffer("coefficients", by_path[path_of, entry_of], persistent=False)
+        self.register_buffer("path_of", path_of, persistent=False)
+        self.register_buffer("entry_of", entry_of, persistent=False)
 
     def kernel(self) -> Tensor:
         """Weighted coefficients K[u, b, c, a]."""
         b, c, a = self.shape
-        weighted = torch.mm(self.weight, self.paths)
-        return weighted.expand(self.num_channels, weighted.shape[1]).view(self.num_channels, b, c, a)
+        weighted = self.weight.index_select(1, self.path_of) * self.coefficients
+        # Irreps have one channel each, so an entry b, c, a belongs to one path: nothing is to be added up.
+        kernel = weighted.new_zeros(weighted.shape[0], b * c * a).index_copy(1, self.entry_of, weighted)
+        return kernel.expand(self.num_channels, b * c * a).view(self.num_channels, b, c, a)
 
 
 def start_adjoint(environment_by_channel: Tensor, kernel: Tensor) -> Tensor:
