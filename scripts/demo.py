@@ -43,8 +43,8 @@ class Plan:
     nve_steps: dict[str, int]  # by precision of the archive
 
 
-QUICK = Plan("quick", 7.5, 300, {"float32": 1000})
-FULL = Plan("full", 25.0, 1000, {"float32": 5000, "float64": 5000})
+QUICK = Plan("quick", 2.0, 300, {"float32": 1000})
+FULL = Plan("full", 4.0, 1000, {"float32": 5000, "float64": 5000})
 
 
 class Demo:
@@ -187,7 +187,7 @@ def run(command: list[object], log: Path | None = None, cwd: Path | None = None,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="train 25 minutes, simulate longer, in both precisions")
+    parser.add_argument("--full", action="store_true", help="train 4 minutes, simulate longer, in both precisions")
     parser.add_argument("--minutes", type=float, help="train so long instead")
     args = parser.parse_args()
     plan = FULL if args.full else QUICK
