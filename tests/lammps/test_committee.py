@@ -116,6 +116,20 @@ def test_run_halts_at_a_threshold(committee, members, triclinic_silica, tmp_path
     assert last_thermo(output)[0] == 10
 
 
+def test_snapshots_beyond_a_threshold_alone_are_written(committee, members, triclinic_silica, tmp_path):
+    """For active learning: a dump that skips the steps at which the members agree."""
+    pair = pair_allegro(all_of(committee), TYPE_NAMES)
+    every, doubtful = "run 6", "variable agree equal c_spread[1]<{}\ndump doubt all custom 1 doubt.dump id x y z\n"
+    output, _ = run(tmp_path, triclinic_silica, pair, every)
+    rows = [line.split() for line in output.splitlines() if len(line.split()) == 4 and line.split()[0].isdigit()]
+    spread = {int(row[0]): float(row[2]) for row in rows}
+    threshold = np.mean(sorted(spread.values())[2:4])
+    commands = doubtful.format(f"{threshold:.17g}") + "dump_modify doubt skip v_agree\n" + every
+    run(tmp_path, triclinic_silica, pair, commands, ranks=2)
+    written = (tmp_path / "doubt.dump").read_text().split("ITEM: TIMESTEP\n")[1:]
+    assert [int(text.split()[0]) for text in written] == [step for step in spread if spread[step] > threshold]
+
+
 def failure(folder, atoms, pair) -> str:
     write_data(folder / "structure.data", atoms, TYPE_NAMES)
     run = start_lmp(folder, f"units metal\natom_style atomic\nbox tilt large\nread_data structure.data\n{pair}\nrun 0")

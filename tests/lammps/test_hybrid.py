@@ -7,7 +7,7 @@ import pytest
 
 from allegro_dist.simulate.calculator import AllegroCalculator
 from tests.conftest import TYPE_NAMES
-from tests.lammps.lammps_run import pair_allegro, run_lammps
+from tests.lammps.lammps_run import last_thermo, pair_allegro, run_lammps, start_lmp, write_data
 
 LJ = "pair_coeff 1 3 lj/cut 0.01 2.0\npair_coeff 2 3 lj/cut 0.02 1.8\npair_coeff 3 3 lj/cut 0.015 1.5"
 
@@ -57,6 +57,19 @@ def test_overlay_is_the_sum(archives, triclinic_silica, tmp_path, style, coeffic
 
 
 @pytest.mark.parametrize("ranks", (1, 2))
+def test_overlay_with_a_table_is_the_sum(archives, triclinic_silica, tmp_path, ranks):
+    """A dispersion term as a table, damped at short range."""
+    r = np.linspace(0.5, 6.0, 500)
+    energy, force = -5.0 / (r**6 + 50.0), -30.0 * r**5 / (r**6 + 50.0) ** 2
+    rows = [f"{k} {a:.15g} {b:.15g} {c:.15g}" for k, (a, b, c) in enumerate(zip(r, energy, force), 1)]
+    (tmp_path / "d3.table").write_text("\n".join(["D3", "N 500", "", *rows]) + "\n")
+    plain = "pair_style table linear 1000\npair_coeff * * d3.table D3 5.5"
+    overlay = "pair_style hybrid/overlay allegro table linear 1000\npair_coeff * * table d3.table D3 5.5\n"
+    overlay += f"pair_coeff * * allegro {archives['float64']} Si O H"
+    assert_is_the_sum(tmp_path, triclinic_silica, ranks, overlay, plain, pair_allegro(archives["float64"], TYPE_NAMES))
+
+
+@pytest.mark.parametrize("ranks", (1, 2))
 def test_overlay_with_long_range_charges_is_the_sum(archives, triclinic_silica, tmp_path, ranks):
     symbols = triclinic_silica.get_chemical_symbols()
     numbers = [symbols.count(name) for name in TYPE_NAMES]
@@ -91,3 +104,39 @@ def test_two_models_at_once(archives, lj_archive, mixed_crystal, tmp_path):
     two = run_lammps(tmp_path, mixed_crystal, names, f"pair_style hybrid/overlay allegro allegro block 50\n{ours}")
     np.testing.assert_allclose(two.energies, 2 * one.energies, rtol=1e-12)
     np.testing.assert_allclose(two.forces, 2 * one.forces, rtol=0, atol=1e-12)
+
+
+COMPUTES = """\
+units metal
+box tilt large
+read_data structure.data
+{pair}
+{commands}
+thermo_style custom step pe c_sums[*]
+thermo_modify format float %.17g
+run 0
+"""
+CENTROID = "compute stress all centroid/stress/atom NULL virial\ncompute sums all reduce sum c_stress[*]"
+
+
+def test_centroid_stress_beside_a_pair_style_is_the_sum(archives, triclinic_silica, tmp_path):
+    write_data(tmp_path / "structure.data", triclinic_silica, TYPE_NAMES)
+    ours = pair_allegro(archives["float64"], TYPE_NAMES)
+    plain = "pair_style lj/cut 4.0\npair_coeff * * 0.01 1.5"
+    overlay = "pair_style hybrid/overlay allegro lj/cut 4.0\npair_coeff * * lj/cut 0.01 1.5\n"
+    overlay += f"pair_coeff * * allegro {archives['float64']} Si O H"
+    sums = []
+    for pair in (overlay, ours, plain):
+        run = start_lmp(tmp_path, COMPUTES.format(pair=pair, commands=CENTROID), ranks=2)
+        assert run.returncode == 0, run.stdout[-2000:]
+        sums.append(last_thermo(run.stdout)[1:])
+    np.testing.assert_allclose(sums[0], sums[1] + sums[2], rtol=0, atol=1e-10 * abs(sums[0]).max())
+
+
+def test_group_group_is_refused(archives, triclinic_silica, tmp_path):
+    """A many-body energy is no sum over pairs of groups."""
+    write_data(tmp_path / "structure.data", triclinic_silica, TYPE_NAMES)
+    commands = "group si type 1\ngroup o type 2\ncompute sums si group/group o"
+    pair = pair_allegro(archives["float64"], TYPE_NAMES)
+    run = start_lmp(tmp_path, COMPUTES.format(pair=pair, commands=commands))
+    assert run.returncode != 0 and "does not support compute group/group" in run.stdout
