@@ -24,9 +24,9 @@ bool has_special(const Atom &atom, int bonds, MPI_Comm world) {
   return any;
 }
 
-// Such as FixGCMC:gcmc_exclusion_group:ID and FixWidom:widom_exclusion_group:ID.
+// FixGCMC:gcmc_exclusion_group:ID, FixWidom:widom_exclusion_group:ID, FixChargeRegulation:exclusion_group:ID.
 bool is_absent(const Group &group, int number) {
-  return strstr(group.names[number], "_exclusion_group:") != nullptr;
+  return strstr(group.names[number], "exclusion_group:") != nullptr;
 }
 
 bool excludes_ours(const Neighbor &neighbor, const Group &group, const TypeMap &types) {
