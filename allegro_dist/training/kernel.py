@@ -32,7 +32,7 @@ def _library() -> ctypes.CDLL:
 
 
 class TrainingKernel:
-    """The compiled step for models of one structure.
+    """The compiled step for models of one structure; one call at a time.
 
     Args:
         program: the model's fused program (fused_program.py); its weights do not matter.

@@ -170,12 +170,13 @@ def _measure(
 def _summary(config: RunConfig, trainer: Trainer, frames: Frames, statistics: Statistics) -> str:
     ranks = trainer.ranks
     processes = "process" if ranks.size == 1 else "processes"
+    step = "eager" if trainer.evaluator is trainer.potential else "fused"
     return (
         f"{f'going on from epoch {trainer.epoch}' if trainer.num_steps else 'starting'}: "
         f"{len(frames.train)} training and {len(frames.val)} validation frames of {', '.join(statistics.type_names)}; "
         f"{statistics.avg_num_neighbors[0]:.1f} neighbors within {config.model.r_max} A; "
         f"{trainer.num_weights} weights ({config.model.dtype}); {ranks.size} {processes} x {torch.get_num_threads()} "
-        f"threads on {ranks.device}; run folder {config.run.dir}"
+        f"threads on {ranks.device}, {step} step; run folder {config.run.dir}"
     )
 
 
