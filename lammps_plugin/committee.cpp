@@ -43,6 +43,10 @@ double Committee::bytes_per_edge() const {
   return bytes;
 }
 
+bool Committee::builds_edges() const {
+  return std::all_of(engines_.begin(), engines_.end(), [](const auto &engine) { return engine->builds_edges(); });
+}
+
 void Committee::evaluate(const EdgeBlock &block, int worker, std::vector<Evaluation> &results) const {
   const auto num_components = 3 * static_cast<std::size_t>(block.num_edges());
   results.resize(engines_.size());
@@ -52,6 +56,12 @@ void Committee::evaluate(const EdgeBlock &block, int worker, std::vector<Evaluat
     if (result.gradient.size() < num_components) result.gradient.resize(num_components);
     engines_[k]->evaluate(block, worker, result.energy.data(), result.gradient.data());
   }
+}
+
+std::vector<AtomResults> Committee::evaluate(const ListedAtoms &atoms, const AtomSums &asked) const {
+  std::vector<AtomResults> results;
+  for (const auto &engine : engines_) results.push_back(engine->evaluate(atoms, asked));
+  return results;
 }
 
 void take_mean(const std::vector<Evaluation> &results, const EdgeBlock &block, Evaluation &mean) {

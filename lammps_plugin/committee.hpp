@@ -29,8 +29,11 @@ class Committee {
   int preferred_block_edges() const { return fewest(&Engine::preferred_block_edges); }
   double bytes_per_edge() const;  // of all members: memory that one is done with may stay with it
 
+  bool builds_edges() const;
+
   // Every member's results. Throws as Engine::evaluate does.
   void evaluate(const EdgeBlock &block, int worker, std::vector<Evaluation> &results) const;
+  std::vector<AtomResults> evaluate(const ListedAtoms &atoms, const AtomSums &asked) const;
 
  private:
   int fewest(int (Engine::*count)() const) const;  // over the members

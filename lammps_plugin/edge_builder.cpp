@@ -39,7 +39,7 @@ void EdgeBuilder::build(const LAMMPS_NS::NeighList &list, int begin, int end, co
     if (center_type < 0) continue;
     grow(static_cast<std::size_t>(num_edges) + num_neighbors);
     const int *const listed = list.firstneigh[center];
-    const double *const cutoff_square = &types.cutoff_square[type[center] * (types.num_lammps_types + 1)];
+    const double *const cutoff_square = &types.cutoff_square[type[center] * (types.num_types + 1)];
     const double *const origin = x[center];
     // Every neighbor is written, those within the cutoff stay: cheaper than a branch that nobody can predict.
     for (int k = 0; k < num_neighbors; ++k) {

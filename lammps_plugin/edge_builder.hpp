@@ -11,14 +11,6 @@ class NeighList;
 
 namespace allegro_dist {
 
-// The model's view of LAMMPS's types: which model type each one is, and how far an ordered pair sees.
-struct TypeMap {
-  int num_lammps_types = 0;
-  std::vector<int> model_type;        // [num_lammps_types + 1], 1-based; -1: not handled here
-  std::vector<double> cutoff_square;  // [(num_lammps_types + 1)^2], row = center, in LAMMPS's units
-  double length_unit = 1.0;           // of LAMMPS, in Angstrom
-};
-
 // Cuts a full neighbor list into blocks: block b is the list's positions starts[b] .. starts[b + 1] - 1. A block has at
 // most max_edges listed neighbors, and centers, but one center at least. The cuts depend on nothing else, so sums taken
 // block by block are the same, bit by bit, for any number of threads.

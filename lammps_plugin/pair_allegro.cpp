@@ -18,6 +18,7 @@
 #include "memory.h"
 #include "neighbor.h"
 #include "stop_signals.hpp"
+#include "universe.h"
 #include "update.h"
 
 #include <algorithm>
@@ -104,12 +105,13 @@ void PairAllegro::coeff(int narg, char **arg) {
   for (int k = 0; k < num_archives; ++k) report(k);
   if (options_.memory > 0 && comm->me == 0)
     utils::logmesg(lmp, "allegro: memory {:g} MB: blocks of at most {} listed neighbors\n", options_.memory / 0x1p20,
-                   block_edges());
+                   listed_at_once());
 }
 
 void PairAllegro::open_archives(const std::vector<std::string> &paths) {
   std::string failure;
-  const int local_rank = rank_on_node(world);
+  // Partitions of a run lie one after another: their ranks take GPUs in turn, too.
+  const int local_rank = universe->root_proc[universe->iworld] + rank_on_node(world);
   try {
     committee_.open(paths, {options_.device, local_rank, comm->nthreads, options_.evaluator});
     const int num_workers = committee_.num_workers();
@@ -127,7 +129,7 @@ void PairAllegro::open_archives(const std::vector<std::string> &paths) {
 void PairAllegro::map_types(int num_elements, char **names) {
   const auto &model = committee_.member(0);
   const auto &known = model.type_names();
-  types_.num_lammps_types = num_elements;
+  types_.num_types = num_elements;
   types_.model_type.assign(num_elements + 1, -1);
   for (int i = 1; i <= num_elements; ++i) {
     const std::string name = names[i - 1];
@@ -162,6 +164,7 @@ void PairAllegro::report(int member) const {
 void PairAllegro::init_style() {
   if (!force->newton_pair) error->all(FLERR, "pair style allegro requires newton pair on, found newton pair off");
   neighbor->add_request(this, NeighConst::REQ_FULL);
+  list_build_ = -1;
 }
 
 // Once the neighbor lists' settings are final.
@@ -181,16 +184,18 @@ double PairAllegro::init_one(int i, int j) {
   return std::max(model.cutoff(a, b), model.cutoff(b, a)) / units_.length;  // LAMMPS's own pair cutoff is symmetric
 }
 
-// Of a block: as the user says, else what the evaluator runs best with, or as many as the memory allows.
-int PairAllegro::block_edges() const {
+// Neighbors of one block: as the user says, else what the evaluator runs best with, or as many as the memory allows.
+// Where the engine builds the edges: of the whole list, of which so much is on the GPU at once; 0: no limit.
+long PairAllegro::listed_at_once() const {
   if (options_.block_edges > 0) return options_.block_edges;
-  const int preferred = committee_.preferred_block_edges();
+  const long preferred = committee_.builds_edges() ? 0 : committee_.preferred_block_edges();
   if (options_.memory == 0.0) return preferred;
   const int num_results = committee_.size() > 1 ? committee_.size() + 1 : 1;
   const double own = allegro_dist::EdgeBuilder::bytes_per_edge + num_results * 3.0 * sizeof(double);
-  const double bytes =
-      static_cast<double>(slots_.size()) * own + committee_.num_workers() * committee_.bytes_per_edge();
-  return static_cast<int>(std::clamp(options_.memory / bytes, 1.0, static_cast<double>(preferred)));
+  const double bytes = committee_.num_workers() * committee_.bytes_per_edge() +
+                       (preferred ? static_cast<double>(slots_.size()) * own : 0.0);
+  const long fitting = std::max(1L, static_cast<long>(options_.memory / bytes));
+  return preferred ? std::min(preferred, fitting) : fitting;
 }
 
 double PairAllegro::memory_usage() {

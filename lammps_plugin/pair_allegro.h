@@ -53,10 +53,14 @@ class PairAllegro : public Pair {
   void open_archives(const std::vector<std::string> &paths);
   void map_types(int num_elements, char **names);
   void report(int member) const;
-  int block_edges() const;
+  long listed_at_once() const;
+  std::string evaluate(bool wants_deviation);
   std::string run_blocks(bool wants_deviation);
+  std::string run_list(bool wants_deviation);
   void evaluate_block(int begin, int end, int worker, Slot &slot) const;
   void add_block(const Slot &slot);
+  allegro_dist::ListedAtoms listed_atoms();
+  void add_results(const allegro_dist::ListedAtoms &atoms, const allegro_dist::AtomResults &results, double weight);
   void add_virial(int center, int neighbor, const double *r, const double *g);
   void finish_deviation();
   void end_run();
@@ -67,6 +71,8 @@ class PairAllegro : public Pair {
   allegro_dist::Units units_;  // of this run, which update knows
   int absent_mask_ = 0;        // group bits of atoms that only LAMMPS's bookkeeping knows
   std::vector<Slot> slots_;
+  std::vector<int> present_centers_;  // of the list, where some are absent
+  bigint list_build_ = -1;            // of LAMMPS's builds, the one whose list the engine has; -1: none
 
   allegro_dist::ForceDeviation deviation_;
   int deviation_flag_ = 0;  // set by fix pair at steps when it wants the deviations

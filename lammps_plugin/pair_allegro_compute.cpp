@@ -1,7 +1,8 @@
 /* ----------------------------------------------------------------------
    Pair style allegro: what is done at every step.
 
-   Threads gather and evaluate blocks as they come; sums are taken in the blocks' order (in_order.hpp).
+   On CPUs threads gather and evaluate blocks as they come; sums are taken in the blocks' order (in_order.hpp). On GPUs
+   the engine takes the atoms with their neighbor list and gives back sums.
 
    This file derives from LAMMPS's class Pair and is distributed under the
    GNU General Public License, version 2; see LICENSE in this directory.
@@ -14,6 +15,8 @@
 #include "comm.h"
 #include "error.h"
 #include "in_order.hpp"
+#include "neigh_list.h"
+#include "neighbor.h"
 #include "stop_signals.hpp"
 #include "timer.h"
 #include "update.h"
@@ -28,32 +31,21 @@ using namespace LAMMPS_NS;
 void PairAllegro::compute(int eflag, int vflag) {
   ev_init(eflag, vflag);
   const bool wants_deviation = committee_.size() > 1 && (eflag_global || deviation_flag_);
-  const auto outcome = allegro_dist::agree(run_blocks(wants_deviation), allegro_dist::stop_signal_came(), world);
+  const auto outcome = allegro_dist::agree(evaluate(wants_deviation), allegro_dist::stop_signal_came(), world);
   if (!outcome.failure.empty())
     error->all(FLERR, "pair style allegro, step {}: {}", update->ntimestep, outcome.failure);
   if (wants_deviation) finish_deviation();
   if (outcome.stops) end_run();
 }
 
-// Of this rank; returns what failed, if anything did.
-std::string PairAllegro::run_blocks(bool wants_deviation) {
-  std::string failure;
+// On this rank; returns what failed, if anything did.
+std::string PairAllegro::evaluate(bool wants_deviation) {
   try {
     if (wants_deviation) deviation_.start(committee_.size(), atom->nlocal, atom->nghost);
-    const std::vector<int> starts = allegro_dist::block_starts(*list, block_edges());
-    allegro_dist::InOrder blocks(static_cast<int>(starts.size()) - 1, static_cast<int>(slots_.size()));
-#pragma omp parallel num_threads(committee_.num_workers())
-    blocks.run([&](int b, int slot) { evaluate_block(starts[b], starts[b + 1], omp_get_thread_num(), slots_[slot]); },
-               [&](int slot) {
-                 if (failure.empty()) failure = slots_[slot].failure;
-                 if (!failure.empty()) return;
-                 add_block(slots_[slot]);
-                 if (wants_deviation) deviation_.add_block(slots_[slot].edges, slots_[slot].results);
-               });
+    return committee_.builds_edges() ? run_list(wants_deviation) : run_blocks(wants_deviation);
   } catch (const std::exception &exception) {
-    failure = allegro_dist::text_of(exception);
+    return allegro_dist::text_of(exception);
   }
-  return failure;
 }
 
 // After this step, as timer timeout would.
@@ -63,6 +55,25 @@ void PairAllegro::end_run() {
   timer->force_timeout();
 }
 
+/* ----------------------------------------------------------------------
+   Edges are built here, block by block
+------------------------------------------------------------------------- */
+
+std::string PairAllegro::run_blocks(bool wants_deviation) {
+  std::string failure;
+  const std::vector<int> starts = allegro_dist::block_starts(*list, static_cast<int>(listed_at_once()));
+  allegro_dist::InOrder blocks(static_cast<int>(starts.size()) - 1, static_cast<int>(slots_.size()));
+#pragma omp parallel num_threads(committee_.num_workers())
+  blocks.run([&](int b, int slot) { evaluate_block(starts[b], starts[b + 1], omp_get_thread_num(), slots_[slot]); },
+             [&](int slot) {
+               if (failure.empty()) failure = slots_[slot].failure;
+               if (!failure.empty()) return;
+               add_block(slots_[slot]);
+               if (wants_deviation) deviation_.add_block(slots_[slot].edges, slots_[slot].results);
+             });
+  return failure;
+}
+
 void PairAllegro::evaluate_block(int begin, int end, int worker, Slot &slot) const {
   slot.failure.clear();
   try {
@@ -70,7 +81,7 @@ void PairAllegro::evaluate_block(int begin, int end, int worker, Slot &slot) con
     const auto block = slot.edges.block();
     committee_.evaluate(block, worker, slot.results);
     if (committee_.size() > 1 && options_.takes_mean) take_mean(slot.results, block, slot.mean);
-  } catch (const allegro_dist::NotFinite &failure) {
+  } catch (const allegro_dist::CenterFailure &failure) {
     const auto id = atom->tag[slot.edges.centers()[failure.center]];
     slot.failure = failure.what() + (" (atom ID " + std::to_string(id) + ")");
   } catch (const std::exception &failure) {
@@ -125,6 +136,62 @@ void PairAllegro::add_virial(int center, int neighbor, const double *r, const do
     vatom[center][k] += 0.5 * symmetric;
     vatom[neighbor][k] += 0.5 * symmetric;
   }
+}
+
+/* ----------------------------------------------------------------------
+   Edges are built by the engine, on the GPU: it keeps the list until LAMMPS builds another
+------------------------------------------------------------------------- */
+
+std::string PairAllegro::run_list(bool wants_deviation) {
+  const auto atoms = listed_atoms();
+  try {
+    const auto results = committee_.evaluate(atoms, {eflag_atom != 0, vflag_atom != 0, cvflag_atom != 0});
+    list_build_ = neighbor->ncalls;
+    const int num_used = options_.takes_mean ? committee_.size() : 1;
+    for (int k = 0; k < num_used; ++k) add_results(atoms, results[k], 1.0 / num_used);
+    for (int k = 0; wants_deviation && k < committee_.size(); ++k) deviation_.set_forces(k, results[k].forces);
+  } catch (const allegro_dist::CenterFailure &failure) {
+    return failure.what() + (" (atom ID " + std::to_string(atom->tag[atoms.centers[failure.center]]) + ")");
+  }
+  return "";
+}
+
+allegro_dist::ListedAtoms PairAllegro::listed_atoms() {
+  allegro_dist::ListedAtoms atoms;
+  atoms.num_atoms = atom->nlocal + atom->nghost;
+  atoms.positions = atoms.num_atoms ? atom->x[0] : nullptr;
+  atoms.types = atom->type;
+  atoms.type_map = &types_;
+  present_centers_.clear();
+  for (int c = 0; absent_mask_ && c < list->inum; ++c)
+    if (!(atom->mask[list->ilist[c]] & absent_mask_)) present_centers_.push_back(list->ilist[c]);
+  atoms.num_centers = absent_mask_ ? static_cast<int>(present_centers_.size()) : list->inum;
+  atoms.centers = absent_mask_ ? present_centers_.data() : list->ilist;
+  atoms.num_neighbors = list->numneigh;
+  atoms.neighbors = list->firstneigh;
+  atoms.index_mask = NEIGHMASK;
+  // ncalls counts builds, and begins anew only with init(), as does list_build_. A list of this very step is always
+  // taken: whoever changed it in between, it costs one upload. So are those of atoms that come and go by their group.
+  atoms.list_is_new = absent_mask_ || neighbor->ago == 0 || neighbor->ncalls != list_build_;
+  atoms.most_listed = listed_at_once();
+  return atoms;
+}
+
+void PairAllegro::add_results(const allegro_dist::ListedAtoms &atoms, const allegro_dist::AtomResults &results,
+                              double weight) {
+  const int num_atoms = atoms.num_atoms;
+  if (num_atoms == 0) return;
+  const double per_energy = weight / units_.energy, per_force = per_energy * units_.length;
+  const auto add = [](double *sums, const double *terms, long count, double unit) {
+    for (long k = 0; k < count; ++k) sums[k] += terms[k] * unit;
+  };
+  add(atom->f[0], results.forces, 3L * num_atoms, per_force);
+  if (eflag_global) eng_vdwl += results.energy * per_energy;
+  if (vflag_global) add(virial, results.virial, 6, per_energy);
+  if (eflag_atom)
+    for (int c = 0; c < atoms.num_centers; ++c) eatom[atoms.centers[c]] += results.energies[c] * per_energy;
+  if (vflag_atom) add(vatom[0], results.virials, 6L * num_atoms, per_energy);
+  if (cvflag_atom) add(cvatom[0], results.centroid_virials, 9L * num_atoms, per_energy);
 }
 
 /* ----------------------------------------------------------------------

@@ -5,11 +5,16 @@
 #include "evaluator.hpp"
 
 namespace allegro_dist {
+namespace {
+
+constexpr int num_emulated_gpus = 4;  // more than one, so that tests see how ranks are spread
+
+}  // namespace
 
 DeviceChoice choose_device(const EngineOptions &options, int num_gpus) {
   const std::string &name = options.device;
   if (name == "cpu" || (name == "auto" && num_gpus == 0)) return {DeviceChoice::cpu, 0};
-  if (name == "emulated") return {DeviceChoice::emulated, 0};
+  if (name == "emulated") return {DeviceChoice::emulated, options.local_rank % num_emulated_gpus};
   int index = num_gpus ? options.local_rank % num_gpus : 0;
   if (name.rfind("cuda:", 0) == 0) {
     std::istringstream number(name.substr(5));

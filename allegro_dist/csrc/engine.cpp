@@ -61,7 +61,7 @@ std::unique_ptr<Evaluator> make_evaluator(FusedModel model, const std::string &d
 #ifdef ALLEGRO_CUDA
   if (device.kind == DeviceChoice::cuda) return make_cuda_evaluator(std::move(model), dtype, device.index);
 #endif
-  if (device.kind == DeviceChoice::emulated) return make_emulated_evaluator(std::move(model), dtype);
+  if (device.kind == DeviceChoice::emulated) return make_emulated_evaluator(std::move(model), dtype, device.index);
   return make_fused_evaluator(std::move(model), dtype, options);
 }
 
@@ -135,18 +135,37 @@ class ArchiveEngine final : public Engine {
     for (int i = 0; i < block.num_centers; ++i) require_finite(block, i, atomic_energy[i], edge_gradient);
   }
 
+  bool builds_edges() const override { return archive_.evaluator->builds_edges(); }
+
+  AtomResults evaluate(const ListedAtoms &atoms, const AtomSums &asked) override {
+    const ListEvaluation found = archive_.evaluator->evaluate(atoms, asked);
+    if (found.failed_center < 0) return found.results;
+    std::string what = "energy or gradient is not finite";
+    if (found.largest_gradient > 0.0) {
+      std::ostringstream text;
+      text << "an edge gradient is above " << found.largest_gradient << " eV/A, which is too large,";
+      what = text.str();
+    }
+    const int type = atoms.type_map->model_type[atoms.types[atoms.centers[found.failed_center]]];
+    fail(what, found.failed_center, type, found.num_edges, found.energy);
+  }
+
  private:
   void require_finite(const EdgeBlock &block, int i, double energy, const double *edge_gradient) const {
     // A sum is finite only if all its terms are (or it overflowed, which is as wrong).
     double sum = energy;
     for (int k = 3 * block.edge_offsets[i]; k < 3 * block.edge_offsets[i + 1]; ++k) sum += edge_gradient[k];
-    if (std::isfinite(sum)) return;
+    if (!std::isfinite(sum))
+      fail("energy or gradient is not finite", i, block.center_types[i],
+           block.edge_offsets[i + 1] - block.edge_offsets[i], energy);
+  }
+
+  [[noreturn]] void fail(const std::string &what, int center, int type, int num_neighbors, double energy) const {
     std::ostringstream message;
-    message << "archive '" << path_ << "': energy or gradient is not finite for a center of type "
-            << type_names()[block.center_types[i]] << " with " << block.edge_offsets[i + 1] - block.edge_offsets[i]
-            << " neighbors (energy " << energy
+    message << "archive '" << path_ << "': " << what << " for a center of type " << type_names()[type] << " with "
+            << num_neighbors << " neighbors (energy " << energy
             << " eV); atoms may have come too close, or the model left its training range";
-    throw NotFinite(message.str(), i);
+    throw CenterFailure(message.str(), center);
   }
 
   std::string path_;

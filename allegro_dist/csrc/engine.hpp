@@ -24,8 +24,47 @@ struct EdgeBlock {
   int num_edges() const { return num_centers ? edge_offsets[num_centers] : 0; }
 };
 
+// The model's view of a caller's types: which model type each one is, and how far an ordered pair sees.
+struct TypeMap {
+  int num_types = 0;                  // the caller's are 1 .. num_types
+  std::vector<int> model_type;        // [num_types + 1]; -1: neither center nor neighbor
+  std::vector<double> cutoff_square;  // [(num_types + 1)^2], row = center, in the caller's units; 0 where a type is -1
+  double length_unit = 1.0;           // the caller's, in Angstrom
+};
+
+// A rank's atoms, owned ones and ghosts, and the full neighbor list of its centers: for evaluators that build the edges
+// themselves. Memory is the caller's, during the call.
+struct ListedAtoms {
+  int num_atoms = 0;
+  const double *positions = nullptr;  // [num_atoms, 3], in the caller's units
+  const int *types = nullptr;         // [num_atoms], the caller's
+  const TypeMap *type_map = nullptr;
+  int num_centers = 0;
+  const int *centers = nullptr;           // [num_centers] atoms
+  const int *num_neighbors = nullptr;     // [atom] of centers
+  const int *const *neighbors = nullptr;  // [atom][neighbor] atoms, in the bits of index_mask; of centers
+  int index_mask = ~0;
+  bool list_is_new = true;  // else centers and their neighbors are those of the call before
+  long most_listed = 0;     // listed neighbors that may be on the device at once; 0: no limit
+};
+
+struct AtomSums {  // what is asked for, beyond forces, energy and virial
+  bool energies = false, virials = false, centroid_virials = false;
+};
+
+// Sums of edges over atoms. The arrays are the engine's, until its next call; null where not asked for.
+struct AtomResults {
+  double energy = 0.0;                       // of all centers, eV
+  double virial[6] = {};                     // xx yy zz xy xz yz of - sum r (x) g, eV
+  const double *forces = nullptr;            // [num_atoms, 3] eV/Angstrom; ghosts' are for their owners
+  const double *energies = nullptr;          // [num_centers] eV
+  const double *virials = nullptr;           // [num_atoms, 6], half of an edge's for each of its atoms
+  const double *centroid_virials = nullptr;  // [num_atoms, 9] xx yy zz xy xz yz yx zx zy, all of it for the neighbor
+};
+
 struct EngineOptions {
-  // auto | cpu | cuda | cuda:N; auto takes a GPU where there is one. emulated: the GPU's code on the host, for tests
+  // auto | cpu | cuda | cuda:N; auto takes a GPU where there is one. emulated: the GPU's code on the host, for tests; 4
+  // of them
   std::string device = "auto";
   int local_rank = 0;                    // rank on this node: "auto" and "cuda" take GPU local_rank modulo their number
   int num_threads = 1;                   // callers' threads (see num_workers), or torch's own
@@ -40,10 +79,10 @@ struct SelfCheck {
   double gradient_error = 0.0;  // largest deviation of an edge gradient component, eV/Angstrom
 };
 
-// Thrown where energy or gradients of a center are not finite. Visible, so that other libraries can catch it.
-struct __attribute__((visibility("default"))) NotFinite : std::runtime_error {
-  NotFinite(const std::string &message, int center) : std::runtime_error(message), center(center) {}
-  int center;  // of the block
+// Thrown where energy or gradients of a center are not finite, or too large. Visible: other libraries catch it.
+struct __attribute__((visibility("default"))) CenterFailure : std::runtime_error {
+  CenterFailure(const std::string &message, int center) : std::runtime_error(message), center(center) {}
+  int center;  // of the block, or of the list
 };
 
 class Engine {
@@ -55,7 +94,7 @@ class Engine {
   virtual double cutoff(int center_type, int neighbor_type) const = 0;  // Angstrom, of the ordered pair
   virtual double interaction_range() const = 0;                         // Angstrom
   virtual const std::string &dtype() const = 0;                         // "float32" | "float64"
-  virtual const std::string &device() const = 0;                        // "cpu" | "cuda:N" | "emulated:0"
+  virtual const std::string &device() const = 0;                        // "cpu" | "cuda:N" | "emulated:N"
   virtual const std::string &evaluator() const = 0;                     // which evaluator is in use
   virtual int preferred_block_edges() const = 0;                        // edges per block that it runs best with
   virtual double bytes_per_edge() const = 0;                            // that a block's evaluation takes, roughly
@@ -65,8 +104,13 @@ class Engine {
   // Writes atomic_energy [num_centers] (eV) and edge_gradient [num_edges, 3] = dE/d(edge_vectors) (eV/Angstrom).
   // Threads may call at once, each as another worker, 0 .. num_workers() - 1: workers have memory of their own.
   // An atom's results depend neither on the worker nor on the rest of the block.
-  // Throws NotFinite, std::runtime_error.
+  // Throws CenterFailure, std::runtime_error.
   virtual void evaluate(const EdgeBlock &block, int worker, double *atomic_energy, double *edge_gradient) = 0;
+
+  // Whether it would rather have the atoms with their neighbor list: where edges are built on a GPU. One caller at a
+  // time. Results are the same in every run. Throws as above.
+  virtual bool builds_edges() const = 0;
+  virtual AtomResults evaluate(const ListedAtoms &atoms, const AtomSums &asked) = 0;
 };
 
 // Reads the archive, and evaluates the structures it carries on the device that will be used.

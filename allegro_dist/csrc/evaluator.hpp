@@ -2,12 +2,22 @@
 #pragma once
 
 #include <memory>
+#include <stdexcept>
 #include <string>
 
 #include "engine.hpp"
 #include "fused_model.hpp"
 
 namespace allegro_dist {
+
+// Results over a neighbor list, and the first center whose results cannot be used.
+struct ListEvaluation {
+  AtomResults results;
+  int failed_center = -1;
+  int num_edges = 0;              // of that center
+  double energy = 0.0;            // of it, eV
+  double largest_gradient = 0.0;  // that sums can hold, if it is finite but more than that; else 0
+};
 
 class Evaluator {
  public:
@@ -18,12 +28,16 @@ class Evaluator {
   virtual int preferred_block_edges() const = 0;
   virtual int num_workers() const { return 1; }
   virtual double bytes_per_edge() const { return 0.0; }  // of a block, where memory grows with it
+  virtual bool builds_edges() const { return false; }
+  virtual ListEvaluation evaluate(const ListedAtoms &, const AtomSums &) {
+    throw std::logic_error("evaluator " + name() + " wants blocks of edges");
+  }
 };
 
 // What EngineOptions::device means on a machine with so many GPUs.
 struct DeviceChoice {
   enum Kind { cpu, cuda, emulated } kind = cpu;
-  int index = 0;  // of the GPU
+  int index = 0;  // of the GPU, real or emulated
 };
 // Throws std::invalid_argument: an unknown name, or a GPU that is not there.
 DeviceChoice choose_device(const EngineOptions &options, int num_gpus);
@@ -41,6 +55,6 @@ std::unique_ptr<Evaluator> make_fused_evaluator(FusedModel model, const std::str
 int cuda_device_count();
 std::unique_ptr<Evaluator> make_cuda_evaluator(FusedModel model, const std::string &dtype, int device);
 #endif
-std::unique_ptr<Evaluator> make_emulated_evaluator(FusedModel model, const std::string &dtype);
+std::unique_ptr<Evaluator> make_emulated_evaluator(FusedModel model, const std::string &dtype, int device);
 
 }  // namespace allegro_dist

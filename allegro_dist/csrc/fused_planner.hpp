@@ -30,28 +30,46 @@ inline MemorySource host_memory() {
   return {allocate_host, release_host};
 }
 
-// Zeroed, aligned arrays that live as long as their owner.
+// Zeroed, aligned arrays that live as long as their owner. Small ones share blocks of `least_block` bytes.
 class Arena {
  public:
-  explicit Arena(MemorySource source = host_memory()) : source_(source) {}
+  explicit Arena(MemorySource source = host_memory(), std::size_t least_block = 0)
+      : source_(source), least_block_(least_block) {}
   Arena(const Arena &) = delete;
   Arena &operator=(const Arena &) = delete;
   ~Arena() {
-    for (void *block : blocks_) source_.release(block);
+    for (const Block &block : blocks_) source_.release(block.memory);
   }
 
   template <class T>
   T *allocate(std::size_t count) {
     const std::size_t bytes = (count * sizeof(T) + memory_alignment - 1) / memory_alignment * memory_alignment;
     if (bytes == 0) return nullptr;
-    blocks_.push_back(nullptr);
-    blocks_.back() = source_.allocate(bytes);
-    return static_cast<T *>(blocks_.back());
+    if (blocks_.empty() || used_ + bytes > blocks_.back().bytes) {
+      const std::size_t size = bytes > least_block_ ? bytes : least_block_;
+      blocks_.push_back({nullptr, 0});
+      blocks_.back() = {static_cast<char *>(source_.allocate(size)), size};
+      used_ = 0;
+    }
+    char *const array = blocks_.back().memory + used_;
+    used_ += bytes;
+    return reinterpret_cast<T *>(array);
+  }
+
+  // visit(memory, bytes)
+  template <class Visit>
+  void each_block(const Visit &visit) const {
+    for (const Block &block : blocks_) visit(block.memory, block.bytes);
   }
 
  private:
+  struct Block {
+    char *memory;
+    std::size_t bytes;
+  };
   MemorySource source_;
-  std::vector<void *> blocks_;
+  std::size_t least_block_, used_ = 0;  // of the last block
+  std::vector<Block> blocks_;
 };
 
 template <class T>

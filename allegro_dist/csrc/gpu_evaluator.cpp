@@ -2,111 +2,49 @@
 // workspace of its own that is small enough for all of them to stay in the L2 cache. Compiled twice: by nvcc through
 // gpu_evaluator.cu, and as it is for the host, where it emulates a GPU for tests (gpu_runtime.hpp).
 //
-// Arithmetic is that of the archive's type: no TF32, no bf16.
+//   positions, types, when it is new the neighbor list -> edges (gpu_edges.hpp) -> energies, gradients
+//   (team_evaluation.hpp) -> sums over atoms (gpu_sums.hpp) -> forces, ghosts' included
+//
+// All on one stream; the host waits once, for the results. Arithmetic is that of the archive's type: no TF32, no bf16.
 #include <algorithm>
+#include <cmath>
 #include <type_traits>
 #include <utility>
 
 #include "evaluator.hpp"
-#include "gpu_runtime.hpp"
+#include "gpu_neighbor_list.hpp"
+#include "gpu_plan.hpp"
+#include "gpu_sums.hpp"
 #include "team_evaluation.hpp"
-#include "zbl.hpp"
 
 namespace allegro_dist {
 namespace {
 
-// A chunk's rows take about 4 kB per edge; those of all resident blocks together should fit the L2 cache (50 MB).
-constexpr int chunk_edges = 96, chunk_atoms = 32;
 constexpr int block_edges = 1 << 20;  // of one upload
 
-// What a launch works on: arrays in device memory.
-struct DeviceCenters {
-  int num_centers, num_runs;      // centers are cut into runs, each of which is one block's at a time
-  const int *first;               // [num_runs + 1]
-  const int *types, *offsets;     // [num_centers], [num_centers + 1]
-  const double *vectors;          // [edge, 3]
-  const int *neighbor_types;      // [edge]
-  double *energy, *gradient;      // [num_centers], [edge, 3]
-  const double *shift, *charges;  // [num_types]; charges null: no ZBL
-  const double *inverse_cutoffs;
-  int num_types, zbl_power;
-};
-
 template <class T, int L>
-struct EvaluateRuns {
+struct EvaluateCenters {
   const Plan<T> *plan;
   const Workspace<T> *workspaces;  // one per block
+  const EdgeWorkspace *edges;      // one per block
   DeviceCenters in;
+  DeviceSums out;
 
   ALLEGRO_DEVICE void operator()(const gpu::Team &team, int block, int num_blocks) const {
-    for (int run = block; run < in.num_runs; run += num_blocks) {
-      Chunk chunk;
-      chunk.num_atoms = in.first[run + 1] - in.first[run];
-      chunk.types = in.types + in.first[run];
-      chunk.offsets = in.offsets + in.first[run];
-      chunk.vectors = in.vectors;
-      chunk.neighbor_types = in.neighbor_types;
-      chunk.energy = in.energy + in.first[run];
-      chunk.gradient = in.gradient;
+    const EdgeWorkspace &own = edges[block];
+    Chunk chunk;
+    chunk.types = own.types;
+    chunk.offsets = own.offsets;
+    chunk.vectors = own.vectors;
+    chunk.neighbor_types = own.neighbor_types;
+    chunk.energy = own.energy;
+    chunk.gradient = own.gradient;
+    const int end = first_of_share(in, block + 1, num_blocks);
+    for (int first = first_of_share(in, block, num_blocks); first < end; first += chunk.num_atoms) {
+      chunk.num_atoms = EdgeBuilder<gpu::Team>(in, own, team).build(first, end);
       TeamEvaluation<T, L, gpu::Team>(*plan, workspaces[block], chunk, team).run();
+      ChunkSums<gpu::Team>(in, out, own, team).add(first, chunk.num_atoms, block);
     }
-  }
-};
-
-// Shifts, and the ZBL repulsion where the model has it.
-struct AddPairTerms {
-  DeviceCenters in;
-
-  ALLEGRO_DEVICE void operator()(const gpu::Team &team, int block, int num_blocks) const {
-    const int share = (in.num_centers + num_blocks - 1) / num_blocks, first = block * share;
-    const int count = in.num_centers - first < share ? in.num_centers - first : share;
-    team.each(count, [&](int k) {
-      const int i = first + k, type_i = in.types[i];
-      in.energy[i] += in.shift[type_i];
-      const int begin = in.offsets[i];
-      if (in.charges)
-        add_zbl(type_i, in.num_types, in.charges, in.inverse_cutoffs, in.zbl_power, in.offsets[i + 1] - begin,
-                in.vectors + 3L * begin, in.neighbor_types + begin, in.energy[i], in.gradient + 3L * begin);
-    });
-  }
-};
-
-// Arrays of one kind of memory that grow and never shrink.
-template <class T>
-class Buffer {
- public:
-  explicit Buffer(MemorySource source) : source_(source) {}
-  T *sized(std::size_t count) {
-    if (count > capacity_) {
-      arena_.reset();  // before the new one: both may not fit
-      arena_ = std::make_unique<Arena>(source_);
-      capacity_ = count + count / 4;
-      data_ = arena_->allocate<T>(capacity_);
-    }
-    return data_;
-  }
-
- private:
-  MemorySource source_;
-  std::unique_ptr<Arena> arena_;
-  std::size_t capacity_ = 0;
-  T *data_ = nullptr;
-};
-
-// An array on the host, page-locked, and its copy on the device.
-template <class T>
-struct Mirror {
-  Buffer<T> host{gpu::staging_memory()}, device{gpu::device_memory()};
-
-  T *upload(const gpu::Stream &stream, const T *from, std::size_t count) {
-    T *const staged = host.sized(count), *const to = device.sized(count);
-    if (count) std::memcpy(staged, from, count * sizeof(T));
-    stream.copy(to, static_cast<const T *>(staged), count);
-    return to;
-  }
-  void start_download(const gpu::Stream &stream, std::size_t count) {
-    T *const to = host.sized(count);
-    stream.copy(to, static_cast<const T *>(device.sized(count)), count);
   }
 };
 
@@ -119,56 +57,79 @@ template <class T>
 class GpuEvaluator final : public Evaluator {
  public:
   GpuEvaluator(FusedModel model, int device)
-      : model_(std::move(model)),
-        device_number_(chosen(device)),
-        kernel_(team_kernel<T>()),
-        planned_(make_plan<T>(model_, kernel_, gpu::managed_memory())),
+      : device_number_(chosen(device)),
+        l_max_(model.l_max),
+        num_types_(model.num_types),
+        zbl_power_(model.zbl_envelope_power),
         name_(std::string("fused ") + gpu::kind +
-              (model_.table_intervals ? ", " + std::to_string(model_.table_intervals) + " intervals" : "")),
+              (model.table_intervals ? ", " + std::to_string(model.table_intervals) + " intervals" : "")),
         device_(std::string(gpu::kind) + ":" + std::to_string(device)),
-        num_blocks_(blocks_of(model_.l_max)) {
-    plan_ = constants_.allocate<Plan<T>>(1);
-    *plan_ = planned_->plan;
-    const auto keep = [&](const std::vector<double> &values) -> const double * {
-      double *const out = constants_.allocate<double>(values.size());
-      std::copy(values.begin(), values.end(), out);
-      return out;
+        num_blocks_(blocks_of(model.l_max)),
+        plan_(make_plan<T>(model, team_kernel<T>()), stager_, stream_) {
+    const auto keep = [&](const std::vector<double> &values) {
+      double *const to = constants_.allocate<double>(values.size());
+      stager_.upload(stream_, to, values.data(), values.size());
+      return to;
     };
-    shift_ = keep(model_.shift);
-    charges_ = keep(model_.charges);
-    grow(chunk_edges, chunk_atoms);
+    shift_ = keep(model.shift);
+    charges_ = keep(model.charges);
+    grow(chunk_edges);
   }
 
   const std::string &name() const override { return name_; }
   const std::string &device() const override { return device_; }
   int preferred_block_edges() const override { return block_edges; }
-  double bytes_per_edge() const override { return 2 * (6 * sizeof(double) + sizeof(int)); }  // staged and on the device
+  double bytes_per_edge() const override { return sizeof(int); }  // of a neighbor list
+  bool builds_edges() const override { return true; }
 
   void evaluate(const EdgeBlock &block, int /*worker*/, double *atomic_energy, double *edge_gradient) override {
     gpu::use_device(device_number_);
     const std::size_t centers = block.num_centers, edges = block.num_edges();
-    cut(block);
+    int most_edges = 0;
+    for (std::size_t c = 0; c < centers; ++c)
+      most_edges = std::max(most_edges, block.edge_offsets[c + 1] - block.edge_offsets[c]);
+    grow(most_edges);
     DeviceCenters in{};
     in.num_centers = block.num_centers;
-    in.num_runs = static_cast<int>(first_.size()) - 1;
-    in.first = first_mirror_.upload(stream_, first_.data(), first_.size());
-    in.types = types_.upload(stream_, block.center_types, centers);
-    in.offsets = offsets_.upload(stream_, block.edge_offsets, centers + 1);
-    in.vectors = vectors_.upload(stream_, block.edge_vectors, 3 * edges);
-    in.neighbor_types = neighbor_types_.upload(stream_, block.neighbor_types, edges);
-    in.energy = energy_.device.sized(centers);
-    in.gradient = gradient_.device.sized(3 * edges);
-    in.shift = shift_;
-    in.charges = charges_;
-    in.inverse_cutoffs = plan_->inverse_cutoffs;
-    in.num_types = model_.num_types;
-    in.zbl_power = model_.zbl_envelope_power;
-    launch(in);
-    energy_.start_download(stream_, centers);
-    gradient_.start_download(stream_, 3 * edges);
+    in.length_unit = 1.0;
+    in.offsets = upload(offsets_, block.edge_offsets, centers + 1);
+    in.center_types = upload(types_, block.center_types, centers);
+    in.vectors = upload(positions_, block.edge_vectors, 3 * edges);
+    in.neighbor_types = upload(neighbor_types_, block.neighbor_types, edges);
+    DeviceSums out = sums_for(block.num_centers);
+    out.gradient = gradient_.sized(3 * edges);
+    launch(in, out);
+    const double *const energy = energies_back_.start(stream_, out.energy, centers);
+    const double *const gradient = forces_back_.start(stream_, out.gradient, 3 * edges);
     stream_.wait();
-    std::copy_n(energy_.host.sized(centers), centers, atomic_energy);
-    std::copy_n(gradient_.host.sized(3 * edges), 3 * edges, edge_gradient);
+    std::copy_n(energy, centers, atomic_energy);
+    std::copy_n(gradient, 3 * edges, edge_gradient);
+  }
+
+  ListEvaluation evaluate(const ListedAtoms &atoms, const AtomSums &asked) override {
+    gpu::use_device(device_number_);
+    if (atoms.list_is_new) take(atoms);
+    if (atoms.num_centers != list_.num_centers())
+      throw std::logic_error("a neighbor list of " + std::to_string(atoms.num_centers) +
+                             " centers is said to be the last one, which had " + std::to_string(list_.num_centers()));
+    DeviceCenters in{};
+    in.positions = upload(positions_, atoms.positions, 3 * static_cast<std::size_t>(atoms.num_atoms));
+    in.types = upload(types_, atoms.types, atoms.num_atoms);
+    in.model_type = model_types_.get();
+    in.cutoff_square = cutoff_squares_.get();
+    in.num_types = atoms.type_map->num_types + 1;
+    in.length_unit = atoms.type_map->length_unit;
+    DeviceSums out = sums_for(atoms.num_centers);
+    out.largest_gradient = largest_gradient(list_.edges_of_an_atom(), longest_edge_);
+    out.forces = cleared(forces_, 3, atoms);
+    if (asked.virials) out.virials = cleared(virials_, 6, atoms);
+    if (asked.centroid_virials) out.centroid_virials = cleared(centroid_virials_, 9, atoms);
+    for (int part = 0; part < list_.num_parts(); ++part) {
+      list_.place(part, atoms, stager_, stream_, in);
+      out.first_center = list_.start(part);
+      launch(in, out);
+    }
+    return fetch(out, atoms, asked);
   }
 
  private:
@@ -195,56 +156,138 @@ class GpuEvaluator final : public Evaluator {
   }
 
   int blocks_of(int l_max) const {
-    return by_order(l_max, [&](auto l) { return gpu::resident_blocks<EvaluateRuns<T, l.value>>(device_number_); });
+    return by_order(l_max, [&](auto l) { return gpu::resident_blocks<EvaluateCenters<T, l.value>>(device_number_); });
   }
 
-  void launch(const DeviceCenters &in) const {
-    by_order(model_.l_max, [&](auto l) {
-      gpu::launch(stream_, std::min(num_blocks_, in.num_runs), EvaluateRuns<T, l.value>{plan_, workspaces_, in});
+  void launch(const DeviceCenters &in, const DeviceSums &out) const {
+    if (in.num_centers == 0) return;
+    by_order(l_max_, [&](auto l) {
+      gpu::launch(stream_, num_blocks_,
+                  EvaluateCenters<T, l.value>{plan_.on_device(), workspaces_, edge_workspaces_, in, out});
     });
-    gpu::launch(stream_, num_blocks_, AddPairTerms{in});
   }
 
-  // Runs of centers that fit a workspace; one center with more edges than that makes all workspaces grow.
-  void cut(const EdgeBlock &block) {
-    const int *const offsets = block.edge_offsets;
-    first_.assign(1, 0);
-    int most_edges = chunk_edges;
-    for (int a = 0, next; a < block.num_centers; a = next) {
-      next = end_of_chunk(offsets, a, block.num_centers, chunk_edges, chunk_atoms);
-      most_edges = std::max(most_edges, offsets[next] - offsets[a]);
-      first_.push_back(next);
+  template <class U, class V>
+  U *upload(GrowingArray<U> &array, const V *from, std::size_t count) {
+    U *const to = array.sized(count);
+    stager_.upload(stream_, to, count,
+                   [&](U *staged, std::size_t begin, std::size_t size) { std::copy_n(from + begin, size, staged); });
+    return to;
+  }
+
+  SumsInParts cleared(GrowingArray<std::int64_t> &sums, int components, const ListedAtoms &atoms) {
+    const std::size_t count = static_cast<std::size_t>(components) * atoms.num_atoms;
+    std::int64_t *const both = sums.sized(2 * count);
+    stream_.fill(both, 0, 2 * count);
+    return {both, both + count};
+  }
+
+  // A new list.
+  void take(const ListedAtoms &atoms) {
+    const TypeMap &types = *atoms.type_map;
+    const double longest = *std::max_element(types.cutoff_square.begin(), types.cutoff_square.end());
+    longest_edge_ = std::sqrt(longest) * types.length_unit;
+    upload(model_types_, types.model_type.data(), types.model_type.size());
+    upload(cutoff_squares_, types.cutoff_square.data(), types.cutoff_square.size());
+    list_.cut(atoms);
+    grow(list_.most_neighbors());
+  }
+
+  DeviceSums sums_for(int num_centers) {
+    DeviceSums out{};
+    out.energy = energies_.sized(num_centers);
+    out.num_edges = num_edges_.sized(num_centers);
+    out.totals = totals_.sized(num_totals * num_blocks_);
+    out.failures = failures_.sized(num_failures);
+    stream_.fill(out.totals, 0, num_totals * num_blocks_);
+    stream_.fill(out.failures, no_failure_byte, num_failures);
+    out.shift = shift_;
+    out.charges = charges_;
+    out.inverse_cutoffs = plan_.sizes().inverse_cutoffs;
+    out.num_model_types = num_types_;
+    out.zbl_power = zbl_power_;
+    return out;
+  }
+
+  ListEvaluation fetch(const DeviceSums &out, const ListedAtoms &atoms, const AtomSums &asked) {
+    const auto joined = [&](const SumsInParts &sums, int components, Download<double> &back) {
+      const std::size_t count = static_cast<std::size_t>(components) * atoms.num_atoms;
+      gpu::launch(stream_, num_blocks_, JoinParts{sums, static_cast<std::int64_t>(count)});
+      return back.start(stream_, reinterpret_cast<const double *>(sums.coarse), count);
+    };
+    ListEvaluation found;
+    AtomResults &results = found.results;
+    results.forces = joined(out.forces, 3, forces_back_);
+    if (asked.virials) results.virials = joined(out.virials, 6, virials_back_);
+    if (asked.centroid_virials) results.centroid_virials = joined(out.centroid_virials, 9, centroid_virials_back_);
+    if (asked.energies) results.energies = energies_back_.start(stream_, out.energy, atoms.num_centers);
+    const double *const totals = totals_back_.start(stream_, out.totals, num_totals * num_blocks_);
+    const int *const failures = failures_back_.start(stream_, out.failures, num_failures);
+    stream_.wait();
+    for (int block = 0; block < num_blocks_; ++block) {
+      results.energy += totals[num_totals * block];
+      for (int k = 0; k < 6; ++k) results.virial[k] += totals[num_totals * block + 1 + k];
     }
-    grow(most_edges, chunk_atoms);
+    report(failures, out, atoms, found);
+    return found;
   }
 
-  void grow(int edges, int atoms) {
+  void report(const int *failures, const DeviceSums &out, const ListedAtoms &atoms, ListEvaluation &found) {
+    const int first = std::min(failures[not_finite], failures[too_large]);
+    if (first >= atoms.num_centers) return;
+    found.failed_center = first;
+    if (failures[too_large] < failures[not_finite]) found.largest_gradient = out.largest_gradient;
+    const double *const energy = energies_back_.start(stream_, out.energy + first, 1);
+    const int *const num_edges = failures_back_.start(stream_, out.num_edges + first, 1);
+    stream_.wait();
+    found.energy = *energy;
+    found.num_edges = *num_edges;
+  }
+
+  // A center with more edges than that makes all workspaces grow.
+  void grow(int edges) {
     if (edges <= workspace_edges_) return;
     stream_.wait();
-    workspace_edges_ = edges + edges / 4;
+    workspace_edges_ = 0;
     workspace_memory_.reset();
-    workspace_memory_ = std::make_unique<Arena>(gpu::device_memory());
-    if (!workspaces_) workspaces_ = constants_.allocate<Workspace<T>>(num_blocks_);
-    for (int b = 0; b < num_blocks_; ++b)
-      workspaces_[b] = make_workspace<T>(planned_->plan, kernel_, workspace_edges_, atoms, *workspace_memory_);
+    workspace_memory_ = std::make_unique<Arena>(gpu::device_memory(), device_block);
+    const int room = edges + edges / 4;
+    std::vector<Workspace<T>> work;
+    std::vector<EdgeWorkspace> edge_work;
+    for (int b = 0; b < num_blocks_; ++b) {
+      work.push_back(make_workspace<T>(plan_.sizes(), team_kernel<T>(), room, chunk_atoms, *workspace_memory_));
+      edge_work.push_back(make_edge_workspace(room, *workspace_memory_));
+    }
+    workspaces_ = workspace_memory_->allocate<Workspace<T>>(num_blocks_);
+    edge_workspaces_ = workspace_memory_->allocate<EdgeWorkspace>(num_blocks_);
+    stager_.upload(stream_, workspaces_, work.data(), work.size());
+    stager_.upload(stream_, edge_workspaces_, edge_work.data(), edge_work.size());
+    workspace_edges_ = room;
   }
 
-  FusedModel model_;
-  int device_number_;
-  Kernel<T> kernel_;
-  std::unique_ptr<PlannedModel<T>> planned_;
+  static constexpr int no_failure_byte = 0x7f;  // four of them are more than any center's number
+
+  int device_number_, l_max_, num_types_, zbl_power_;
   std::string name_, device_;
   int num_blocks_;
-  Arena constants_{gpu::managed_memory()};
-  Plan<T> *plan_ = nullptr;
+  gpu::Stream stream_;
+  Stager stager_;
+  DevicePlan<T> plan_;
+  Arena constants_{gpu::device_memory()};
   const double *shift_ = nullptr, *charges_ = nullptr;
+
   int workspace_edges_ = 0;
   std::unique_ptr<Arena> workspace_memory_;
   Workspace<T> *workspaces_ = nullptr;
-  gpu::Stream stream_;
-  std::vector<int> first_;
-  Mirror<int> first_mirror_, types_, offsets_, neighbor_types_;
-  Mirror<double> vectors_, energy_, gradient_;
+  EdgeWorkspace *edge_workspaces_ = nullptr;
+
+  DeviceNeighborList list_;
+  double longest_edge_ = 0.0;  // Angstrom
+  GrowingArray<int> types_, neighbor_types_, model_types_, num_edges_, failures_;
+  GrowingArray<std::int64_t> offsets_, forces_, virials_, centroid_virials_;
+  GrowingArray<double> positions_, cutoff_squares_, energies_, gradient_, totals_;
+  Download<double> energies_back_, forces_back_, virials_back_, centroid_virials_back_, totals_back_;
+  Download<int> failures_back_;
 };
 
 std::unique_ptr<Evaluator> make(FusedModel model, const std::string &dtype, int device) {
@@ -263,8 +306,8 @@ std::unique_ptr<Evaluator> make_cuda_evaluator(FusedModel model, const std::stri
   return make(std::move(model), dtype, device);
 }
 #else
-std::unique_ptr<Evaluator> make_emulated_evaluator(FusedModel model, const std::string &dtype) {
-  return make(std::move(model), dtype, 0);
+std::unique_ptr<Evaluator> make_emulated_evaluator(FusedModel model, const std::string &dtype, int device) {
+  return make(std::move(model), dtype, device);
 }
 #endif
 

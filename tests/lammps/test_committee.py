@@ -57,9 +57,9 @@ def all_of(committee) -> str:
     return " ".join(str(path) for path in committee)
 
 
-@pytest.mark.parametrize("ranks", (1, 2, 4))
-def test_mean_is_the_mean_of_the_members(ranks, committee, members, triclinic_silica, tmp_path):
-    pair = pair_allegro(all_of(committee), TYPE_NAMES)
+@pytest.mark.parametrize("ranks, device", [(1, "cpu"), (2, "cpu"), (4, "cpu"), (2, "emulated")])
+def test_mean_is_the_mean_of_the_members(ranks, device, committee, members, triclinic_silica, tmp_path):
+    pair = pair_allegro(all_of(committee), TYPE_NAMES, f"device {device}")
     found = run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, ranks=ranks, threads=2)
     np.testing.assert_allclose(found.energies, members.energies.mean(0), rtol=0, atol=1e-9)
     np.testing.assert_allclose(found.forces, members.forces.mean(0), rtol=0, atol=1e-8)
@@ -82,9 +82,9 @@ def run(folder, atoms, pair, commands, *, ranks=1, units="metal", flag=1, every=
 
 
 @pytest.mark.parametrize("forces", ("mean", "first"))
-@pytest.mark.parametrize("ranks", (1, 2, 4))
-def test_deviations_are_those_of_the_members(ranks, forces, committee, members, triclinic_silica, tmp_path):
-    pair = pair_allegro(all_of(committee), TYPE_NAMES, f"committee {forces}")
+@pytest.mark.parametrize("ranks, device", [(1, "cpu"), (2, "cpu"), (4, "cpu"), (1, "emulated"), (2, "emulated")])
+def test_deviations_are_those_of_the_members(ranks, device, forces, committee, members, triclinic_silica, tmp_path):
+    pair = pair_allegro(all_of(committee), TYPE_NAMES, f"committee {forces} device {device}")
     output, per_atom = run(tmp_path, triclinic_silica, pair, "run 0", ranks=ranks)
     np.testing.assert_allclose(per_atom, members.deviations, rtol=0, atol=1e-8)
     largest, mean = last_thermo(output)[2:]

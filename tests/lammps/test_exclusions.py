@@ -106,7 +106,7 @@ create_atoms 1 single 12 12 12
 create_atoms 2 single 13.6 12 12
 create_atoms 3 single 12 13.3 12
 mass * 40.0
-pair_style allegro
+pair_style allegro device {device}
 pair_coeff * * {archive} Si O H
 {absent}
 run 0
@@ -114,13 +114,13 @@ print "energy $(pe:%.17g)"
 """
 
 
-@pytest.mark.parametrize("ranks", (1, 2))
-def test_atoms_that_fix_gcmc_takes_out_have_no_energy(archives, tmp_path, ranks):
+@pytest.mark.parametrize("ranks, device", [(1, "cpu"), (2, "cpu"), (2, "emulated")])
+def test_atoms_that_fix_gcmc_takes_out_have_no_energy(archives, tmp_path, ranks, device):
     """It tries a deletion by excluding the atom from all pairs, and compares energies."""
     absent = (
         "group FixGCMC:gcmc_exclusion_group:in id 2\nneigh_modify exclude group FixGCMC:gcmc_exclusion_group:in all"
     )
-    done = start_lmp(tmp_path, ABSENT.format(archive=archives["float64"], absent=absent), ranks)
+    done = start_lmp(tmp_path, ABSENT.format(archive=archives["float64"], absent=absent, device=device), ranks)
     energy = float(done.stdout.split("\nenergy ")[1].split()[0])
     rest = Atoms("SiH", positions=[[12, 12, 12], [12, 13.3, 12]])
     rest.calc = AllegroCalculator(archives["float64"])

@@ -32,22 +32,23 @@ run 0
 EV_PER_KINETIC = 1.0364269e-4  # of amu (Angstrom/ps)^2, as LAMMPS has it (mvv2e)
 
 
-def run(folder, archive, atoms, ranks):
+def run(folder, archive, atoms, ranks, device):
     write_data(folder / "structure.data", atoms, TYPE_NAMES)
     boundary = " ".join("p" if periodic else "f" for periodic in atoms.pbc)
-    done = start_lmp(folder, INPUT.format(boundary=boundary, pair=pair_allegro(archive, TYPE_NAMES)), ranks)
+    pair = pair_allegro(archive, TYPE_NAMES, f"device {device}")
+    done = start_lmp(folder, INPUT.format(boundary=boundary, pair=pair), ranks)
     assert done.returncode == 0, done.stdout[-2000:]
     thermo, table = last_thermo(done.stdout)[1:], last_dump(folder, len(atoms))
     return thermo[:3], thermo[3:12], thermo[12:18], table[:, 1:4], table[:, 4:7]
 
 
-@pytest.mark.parametrize("ranks", (1, 2))
-def test_heat_flux_is_the_energy_current(archives, tmp_path, ranks):
+@pytest.mark.parametrize("ranks, device", [(1, "cpu"), (2, "cpu"), (2, "emulated")])
+def test_heat_flux_is_the_energy_current(archives, tmp_path, ranks, device):
     atoms = silica(seed=3, repeat=(2, 1, 1))
     atoms.set_cell([30.0, 30.0, 30.0])
     atoms.positions += 8.0
     atoms.pbc = False  # so that sum_i r_i E_i has a meaning
-    flux, _, _, positions, velocities = run(tmp_path, archives["float64"], atoms, ranks)
+    flux, _, _, positions, velocities = run(tmp_path, archives["float64"], atoms, ranks, device)
     atoms.positions = positions
     atoms.calc = AllegroCalculator(archives["float64"])
     energies, forces = atoms.get_potential_energies(), atoms.get_forces()
@@ -63,9 +64,9 @@ def test_heat_flux_is_the_energy_current(archives, tmp_path, ranks):
     np.testing.assert_allclose(flux, expected, rtol=0, atol=1e-8 * abs(expected).max())
 
 
-@pytest.mark.parametrize("ranks", (1, 4))
-def test_centroid_stress_sums_to_the_virial(archives, triclinic_silica, tmp_path, ranks):
-    _, centroid, plain, _, _ = run(tmp_path, archives["float64"], triclinic_silica, ranks)
+@pytest.mark.parametrize("ranks, device", [(1, "cpu"), (4, "cpu"), (2, "emulated")])
+def test_centroid_stress_sums_to_the_virial(archives, triclinic_silica, tmp_path, ranks, device):
+    _, centroid, plain, _, _ = run(tmp_path, archives["float64"], triclinic_silica, ranks, device)
     scale = abs(plain).max()
     np.testing.assert_allclose(centroid[:6], plain, rtol=0, atol=1e-10 * scale)
     np.testing.assert_allclose(centroid[3:6], centroid[6:9], rtol=0, atol=1e-10 * scale)  # no net torque

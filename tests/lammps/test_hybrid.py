@@ -12,11 +12,11 @@ from tests.lammps.lammps_run import last_thermo, pair_allegro, run_lammps, start
 LJ = "pair_coeff 1 3 lj/cut 0.01 2.0\npair_coeff 2 3 lj/cut 0.02 1.8\npair_coeff 3 3 lj/cut 0.015 1.5"
 
 
-@pytest.mark.parametrize("ranks", (1, 2))
-def test_null_types_are_left_to_the_other_style(archives, triclinic_silica, tmp_path, ranks):
+@pytest.mark.parametrize("ranks, device", [(1, "cpu"), (2, "cpu"), (1, "emulated"), (2, "emulated")])
+def test_null_types_are_left_to_the_other_style(archives, triclinic_silica, tmp_path, ranks, device):
     """H by lj/cut, Si and O by the model, which does not see H."""
     atoms, archive = triclinic_silica, archives["float64"]
-    both = f"pair_style hybrid allegro lj/cut 6.0\npair_coeff * * allegro {archive} Si O NULL\n{LJ}"
+    both = f"pair_style hybrid allegro device {device} lj/cut 6.0\npair_coeff * * allegro {archive} Si O NULL\n{LJ}"
     rest = f"pair_style hybrid zero 5.0 lj/cut 6.0\npair_coeff 1*2 1*2 zero\n{LJ}"
     together = run_lammps(tmp_path, atoms, TYPE_NAMES, both, ranks=ranks)
     alone = run_lammps(tmp_path, atoms, TYPE_NAMES, rest, ranks=ranks)
