@@ -7,6 +7,9 @@
 namespace allegro_dist {
 namespace {
 
+// l of component lm, up to l = 4: a table, which compilers fold where a loop that counts would stay in the inner loops.
+constexpr int order_of[25] = {0, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4};
+
 // N^2 of Y_lm, m >= 0, in "component" norm; folds where l and m are known.
 constexpr double harmonic_norm_square(int l, int m) {
   double value = 2 * l + 1;

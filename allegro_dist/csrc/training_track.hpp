@@ -9,12 +9,6 @@ namespace allegro_dist {
 namespace ALLEGRO_ISA {
 namespace {
 
-constexpr int training_order_of(int lm) {
-  int l = 0;
-  while ((l + 1) * (l + 1) <= lm) ++l;
-  return l;
-}
-
 template <class T, int L>
 class TrainingTrack : protected TrainingRows<T> {
  protected:
@@ -33,7 +27,7 @@ class TrainingTrack : protected TrainingRows<T> {
 
   // Row of component lm of an atom in arrays ordered [l][atom][m].
   ALLEGRO_INLINE int row(int atom, int lm) const {
-    const int l = training_order_of(lm);
+    const int l = order_of[lm];
     return l * l * c_.num_atoms + atom * (2 * l + 1) + (lm - l * l);
   }
   T *adjoint_of(T *const *steps, int t, int step, int atom) const {

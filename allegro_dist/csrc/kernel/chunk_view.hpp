@@ -3,14 +3,12 @@
 #pragma once
 
 #include "fused_kernel.hpp"
+#include "harmonics.hpp"
 #include "simd.hpp"
 
 namespace allegro_dist {
 namespace ALLEGRO_ISA {
 namespace {
-
-// l of component lm: a table, which compilers fold where a loop that counts would stay in the inner loops.
-constexpr int order_of[max_harmonics] = {0, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4};
 
 template <class T, int L>
 struct ChunkView {
