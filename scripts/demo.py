@@ -43,7 +43,7 @@ class Plan:
     nve_steps: dict[str, int]  # by precision of the archive
 
 
-QUICK = Plan("quick", 2.0, 300, {"float32": 1000})
+QUICK = Plan("quick", 3.0, 300, {"float32": 1000})
 FULL = Plan("full", 4.0, 1000, {"float32": 5000, "float64": 5000})
 
 
