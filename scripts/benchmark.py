@@ -8,6 +8,7 @@
 
 s5        one type, r_max 5, l_max 2, 2 layers, 32 tensor channels, 64-wide scalars and MLPs; diamond silicon, 28
           neighbors
+s5-float64      likewise, in double precision
 big       l_max 3, 64 tensor channels, 128-wide
 three     s5 with three types and r_max 6 (46 neighbors)
 layers3, layers4, types2, types4, types8      s5 with more layers or types

@@ -1,4 +1,7 @@
-"""scripts/benchmark.py: its arithmetic is what a derivation by hand gives, its models are what they are said to be."""
+"""scripts/benchmark.py: its arithmetic is what a derivation by hand gives, its models are what they are said to be.
+
+scripts/lammps_scaling.py: boxes hold the atoms that were asked for, every part has its rows.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from benchmarking.models import MODELS, Work, count_work, make_potential  # noqa
 from benchmarking.peers import PeerProcess, check_names  # noqa: E402
 from benchmarking.report import Limits, make_rows  # noqa: E402
 from benchmarking.results import Result  # noqa: E402
+from benchmarking.scaling import boxed  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -59,6 +63,27 @@ def test_unknown_mode_of_a_peer_is_refused_with_the_known_ones():
 def test_peer_that_stops_is_named():
     with pytest.raises(SystemExit, match=r"a peer stopped.*-c"):
         PeerProcess("none", "broken", [sys.executable, "-c", "raise SystemExit(1)"])
+
+
+@pytest.mark.parametrize(
+    "atoms, box", [(8000, (10, 10, 10)), (16384, (8, 16, 16)), (32768, (16, 16, 16)), (1_000_000, (50, 50, 50))]
+)
+def test_box_holds_the_atoms_and_is_near_a_cube(atoms: int, box: tuple[int, int, int]):
+    assert boxed(atoms) == box
+
+
+def test_smoke_run_of_scaling_has_positive_memory_and_shares(tmp_path: Path):
+    script = Path(__file__).parents[1] / "scripts" / "lammps_scaling.py"
+    command = [sys.executable, str(script), "--smoke", "--parts", "memory,efficiency", "--json", "s.json"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    parts = json.loads((tmp_path / "s.json").read_text())
+    assert [row["atoms"] for row in parts["memory"]] == [64, 512]
+    assert all(row["ours_peak_MB"] > row["zero_peak_MB"] > 0 for row in parts["memory"])
+    assert [(row["scaling"], row["ranks"]) for row in parts["efficiency"]] == [
+        ("strong", 1), ("strong", 2), ("weak", 1), ("weak", 2),
+    ]  # fmt: skip
+    assert all(0 < row["Pair_percent"] <= 100 for row in parts["efficiency"])
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -100,6 +101,11 @@ class LammpsRun:
     def cores(self) -> int:
         return self.settings.ranks * self.settings.threads
 
+    @property
+    def zero(self) -> str:
+        """Input for pair_style zero with the same list of neighbors."""
+        return f"pair_style zero {self.cutoff}\npair_coeff * *"
+
     def text(self, cells: int, steps: int, pair: str | None = None) -> str:
         return INPUT.format(
             crystal=self.crystal, cells=cells, steps=steps, types=self.types, num_types=self.num_types,
@@ -108,44 +114,72 @@ class LammpsRun:
 
     def rate(self) -> float:
         """Of the second of two equal runs, by LAMMPS's clock."""
-        ranks, threads = self.settings.ranks, self.settings.threads
-        (self.settings.folder / "in.bench").write_text(self.text(self.cells, self.settings.steps))
-        command = [str(Path(self.lmp[0]).parent / "mpiexec"), "-n", str(ranks), *self.lmp, "-in", "in.bench"]
-        command += ["-log", "none"] + (["-pk", "omp", str(threads)] if threads > 1 else [])
+        output = self.execute(self.text(self.cells, self.settings.steps), self.settings.ranks, self.settings.threads)
+        return self.atoms * self.settings.steps / float(re.findall(r"Loop time of (\S+) on", output)[-1])
+
+    def execute(self, text: str, ranks: int = 1, threads: int = 1) -> str:
+        """What LAMMPS printed.
+
+        Raises: SystemExit where it stopped.
+        """
+        process = self._start(text, ranks, threads)
+        process.wait()
+        return self._output(process)
+
+    def watch(self, text: str, ranks: int = 1) -> tuple[str, float]:
+        """What LAMMPS printed, and the largest rank's peak of resident memory, bytes.
+
+        Raises: SystemExit where it stopped.
+        """
+        process, peak = self._start(text, ranks), 0
+        # Not ru_maxrss, which starts from what this process holds. The mark only grows: the last one seen counts.
+        while process.poll() is None:
+            peak = max([peak, *(peak_of_process(file.name) for file in self._pids.iterdir())])
+            time.sleep(0.002)
+        return self._output(process), 1024.0 * peak
+
+    @property
+    def _pids(self) -> Path:
+        return self.settings.folder / "pids"
+
+    def _start(self, text: str, ranks: int, threads: int = 1) -> subprocess.Popen[bytes]:
+        """Ranks of lmp, each of which leaves an empty file named for its process; output in the folder."""
+        shutil.rmtree(self._pids, ignore_errors=True)
+        self._pids.mkdir()
+        (self.settings.folder / "in.bench").write_text(text)
+        command = [str(Path(self.lmp[0]).parent / "mpiexec"), "-n", str(ranks)]
+        command += ["sh", "-c", ': >"pids/$$"; exec "$@"', "sh", *self.lmp, "-in", "in.bench", "-log", "none"]
+        command += ["-pk", "omp", str(threads)] if threads > 1 else []
         environment = os.environ | self.environment | {"OMP_NUM_THREADS": str(threads)}
-        run = subprocess.run(command, cwd=self.settings.folder, env=environment, capture_output=True, text=True)
-        if run.returncode:
-            raise SystemExit(
-                f"{self.model}, {self.evaluator}: LAMMPS stopped\n{run.stdout[-2000:]}{run.stderr[-2000:]}"
-            )
-        return self.atoms * self.settings.steps / float(re.findall(r"Loop time of (\S+) on", run.stdout)[-1])
+        with (self.settings.folder / "out.bench").open("wb") as output:
+            return subprocess.Popen(
+                command, cwd=self.settings.folder, env=environment, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    def _output(self, process: subprocess.Popen[bytes]) -> str:
+        output = (self.settings.folder / "out.bench").read_text()
+        if process.returncode:
+            raise SystemExit(f"{self.model}, {self.evaluator}: LAMMPS stopped\n{output[-4000:]}")
+        return output
 
     def bytes_per_atom(self) -> float:
         """Growth of the peak memory with the number of atoms, less that of the same input with pair_style zero."""
         small, large = (self.crystal.cells(cells) for cells in self.settings.memory_cells)
         growth = {}
-        zero = f"pair_style zero {self.cutoff}\npair_coeff * *"
-        for pair in (self.pair, zero):
-            peaks = [self._peak_memory(self.text(cells, 1, pair)) for cells in (small, large)]
+        for pair in (self.pair, self.zero):
+            peaks = [self.watch(self.text(cells, 1, pair))[1] for cells in (small, large)]
             growth[pair] = (peaks[1] - peaks[0]) / (self.crystal.atoms_per_cell * (large**3 - small**3))
-        return growth[self.pair] - growth[zero]
+        return growth[self.pair] - growth[self.zero]
 
-    def _peak_memory(self, text: str) -> float:
-        """Of one process of lmp, bytes."""
-        (self.settings.folder / "in.memory").write_text(text)
-        process = subprocess.Popen(
-            [*self.lmp, "-in", "in.memory", "-log", "none"], cwd=self.settings.folder,
-            env=os.environ | self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        # Not ru_maxrss, which starts from what this process holds. The mark only grows: the last one seen counts.
-        status, peak = Path(f"/proc/{process.pid}/status"), 0
-        while process.poll() is None:
-            if found := re.search(r"VmHWM:\s*(\d+) kB", status.read_text()):
-                peak = int(found[1])
-            time.sleep(0.002)
-        if process.returncode:
-            raise SystemExit("a run for the memory failed:\n" + text)
-        return 1024.0 * peak
+
+def peak_of_process(pid: str) -> int:
+    """The high-water mark of its resident memory, kB; 0 where it has ended."""
+    try:
+        found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc", pid, "status").read_text())
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(found[1]) if found else 0
 
 
 def our_runs(name: str, evaluators: list[str], settings: RunSettings) -> list[LammpsRun]:

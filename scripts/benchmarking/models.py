@@ -27,6 +27,7 @@ WIDE = {"num_scalar_features": 128, "two_body_mlp_width": 128, "latent_mlp_width
 ELEMENTS = ("Si", "Ge", "C", "O", "N", "B", "P", "As")
 MODELS = {
     "s5": BenchmarkModel({}),
+    "s5-float64": BenchmarkModel({"dtype": "float64"}),
     "big": BenchmarkModel({"l_max": 3, "num_tensor_features": 64} | WIDE),
     "three": BenchmarkModel({"r_max": 6.0}, ELEMENTS[:3], 46),
     "layers3": BenchmarkModel({"num_layers": 3}),
