@@ -13,20 +13,22 @@ extern "C" void note_stop_signal(int number) {
   std::signal(number, SIG_DFL);
 }
 
-bool is_default(int number) {
-  struct sigaction present;
-  return sigaction(number, nullptr, &present) == 0 && present.sa_handler == SIG_DFL;
+auto handler_of(int number) {
+  struct sigaction present = {};
+  sigaction(number, nullptr, &present);
+  return present.sa_handler;
 }
 
 }  // namespace
 
 void catch_stop_signals() {
   for (const int number : stop_signals)
-    if (!is_default(number)) return;
+    if (handler_of(number) != SIG_DFL && handler_of(number) != SIG_IGN) return;  // the program has ways of its own
   struct sigaction action = {};
   action.sa_handler = note_stop_signal;
-  action.sa_flags = SA_RESTART;  // LAMMPS's reading and writing go on as if nothing had come
-  for (const int number : stop_signals) sigaction(number, &action, nullptr);
+  action.sa_flags = SA_RESTART;          // LAMMPS's reading and writing go on as if nothing had come
+  for (const int number : stop_signals)  // jobs in the background ignore SIGINT, and go on doing so
+    if (handler_of(number) == SIG_DFL) sigaction(number, &action, nullptr);
 }
 
 bool stop_signal_came() {
