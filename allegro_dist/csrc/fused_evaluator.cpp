@@ -12,8 +12,9 @@
 namespace allegro_dist {
 namespace {
 
-// A chunk's rows take about 4 kB per edge and should stay in L2; more centers amortize the products over atoms.
-constexpr int chunk_edges = 96;  // their rows stay in a core's L2 cache, and padding to whole tiles stays small
+// A chunk's rows take about 4 kB per edge and should stay in L2; more of them share the weights that are read for them,
+// and are padded less.
+constexpr int chunk_edges = 96;
 constexpr int chunk_atoms = 64;  // bounds chunks of centers with few neighbors
 constexpr int block_edges = 2048;
 
