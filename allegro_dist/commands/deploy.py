@@ -1,0 +1,78 @@
+"""`allegro-dist deploy`: export a run's best weights as an archive for LAMMPS and ASE."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from allegro_dist.compiled import is_built
+from allegro_dist.config import load
+from allegro_dist.data.graph import build_graph
+from allegro_dist.data.structure import read_structures
+from allegro_dist.deploy.archive import load_archive, save_archive
+from allegro_dist.deploy.tables import Probe, choose_tables
+from allegro_dist.engine import Engine
+from allegro_dist.potential import Potential, in_dtype, pair_cutoffs
+from allegro_dist.training.checkpoint import load_run
+
+TABLE_TOLERANCE = {"float32": 2e-6, "float64": 0.0}
+"""What tables may add to the forces, as a share of their root mean square; float64 stays exact."""
+NUM_PROBES = 16  # training frames on which tables are measured
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help="run folder")
+    parser.add_argument("-o", "--output", default="model.pth", help="archive to write (model.pth)")
+    parser.add_argument("--dtype", choices=("float32", "float64"), help="precision of the archive (that of the run)")
+    parser.add_argument(
+        "--weights",
+        choices=("best", "last"),
+        default="best",
+        help="averaged weights of which epoch, by validation (best)",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        help="error that tabulated two-body functions may add to the forces, as a share of their root mean square "
+        "(2e-6 in float32; float64 archives are exact)",
+    )
+    parser.add_argument("--exact", dest="tolerance", action="store_const", const=0.0, help="no tables")
+
+
+def run(args: argparse.Namespace) -> int:
+    potential = load_run(args.run, args.weights)
+    if args.dtype:
+        potential = in_dtype(potential, args.dtype)
+    output = Path(args.output)
+    results = Path(args.run) / "results.json"
+    dtype = potential.parameters_used.config.dtype
+    tolerance = TABLE_TOLERANCE[dtype] if args.tolerance is None else args.tolerance
+    tables = choose_tables(potential, _probes(args.run, potential) if tolerance else [], tolerance)
+    card = save_archive(output, potential, json.loads(results.read_text()) if results.exists() else {}, tables)
+    load_archive(output)  # its self-checks, here at least: in Python, and as LAMMPS will run it
+    if is_built():
+        Engine(output)
+    print(
+        f"{output}: {card['family']}, {' '.join(card['type_names'])}, r_max {card['r_max']} A, {card['dtype']}, "
+        f"{card['num_parameters']} weights, {output.stat().st_size / 1e6:.2f} MB; "
+        f"{tables[0].intervals or 'no'} table intervals; self-check passed"
+    )
+    return 0
+
+
+def _probes(run: str, potential: Potential) -> list[Probe]:
+    """Edges of some training frames of a run; none where its data is no longer in its place."""
+    used = potential.parameters_used
+    try:
+        structures = read_structures(load(Path(run) / "config.yaml").data.train)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"allegro-dist: tables are measured on a random cluster only ({error})", file=sys.stderr)
+        return []
+    cutoffs = pair_cutoffs(used.config, used.type_names)
+    chosen = [s for s in structures if len(s.symbols) > 1][:: max(1, len(structures) // NUM_PROBES)]
+    graphs = [build_graph(s, used.type_names, cutoffs, torch.float64) for s in chosen]
+    return [Probe(g.edge_vectors, g.edge_index, g.atom_types) for g in graphs]
