@@ -17,7 +17,7 @@ import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-_STRICT = ConfigDict(extra="forbid")
+_STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -34,6 +34,7 @@ class AllegroConfig:
     """The Allegro model (Musaelian et al. 2023, revised form of 2025); defaults suit a few hundred DFT frames."""
 
     family: Literal["allegro"] = "allegro"
+    """Kind of model."""
     type_names: tuple[str, ...] | None = None
     """Chemical symbols of the model types, in order; found from the training data when not given."""
     r_max: Positive = 5.0
@@ -43,28 +44,37 @@ class AllegroConfig:
     l_max: Annotated[int, Field(ge=0, le=4)] = 2
     """Highest order of the spherical harmonics."""
     parity: bool = True
-    """True: all irreps of O(3) in the tensor track; False: only those of the spherical harmonics."""
+    """true: all irreps of O(3) in the tensor track; false: only those of the spherical harmonics."""
     num_layers: Annotated[int, Field(ge=1, le=6)] = 2
+    """Tensor products, each followed by an MLP of the latents."""
     num_scalar_features: Count = 64
     """Channels of the latents."""
     num_tensor_features: Count = 32
     """Channels of the tensor track."""
     radial_basis: Literal["bessel", "spline"] = "bessel"
+    """Functions of the edge length that everything is built on."""
     num_radial: Count = 8
     """Number of Bessel functions, or of splines per type pair."""
     bessel_trainable: bool = False
+    """Let training change the wavenumbers (Bessel basis only)."""
     spline_span: Count = 6
     """Number of splines that overlap at a point (spline basis only)."""
     envelope_power: Annotated[int, Field(ge=2, le=20)] = 6
     """Exponent p of the polynomial envelope (Bessel basis only)."""
     two_body_mlp_depth: Annotated[int, Field(ge=0)] = 1
+    """Hidden layers of the MLP behind the radial functions; 0: a linear map."""
     two_body_mlp_width: Count = 64
+    """Width of its hidden layers."""
     latent_mlp_depth: Annotated[int, Field(ge=0)] = 1
+    """Hidden layers of the MLP that makes the latents of a layer."""
     latent_mlp_width: Count = 64
+    """Width of its hidden layers."""
     readout_mlp_depth: Annotated[int, Field(ge=0)] = 1
+    """Hidden layers of the MLP from the latents of all layers to the energy of an edge."""
     readout_mlp_width: Count = 32
+    """Width of its hidden layers."""
     path_channel_coupling: bool = True
-    """True: a weight for each path and channel; False: one for each path."""
+    """true: a weight for each path and channel; false: one for each path."""
     avg_num_neighbors: Positive | dict[str, Positive] | Literal["auto", "per_type"] = "auto"
     """Normalization of neighbor sums: mean of the training set, its mean per center type, or given values."""
     per_type_scale: Positive | dict[str, Positive] | Literal["force_rms"] = "force_rms"
@@ -77,6 +87,7 @@ class AllegroConfig:
     zbl: bool = False
     """Add the Ziegler-Biersack-Littmark core repulsion between all pairs."""
     dtype: Literal["float32", "float64"] = "float32"
+    """Precision of weights and edges; energies are summed in float64."""
 
     @model_validator(mode="after")
     def _check(self) -> AllegroConfig:
@@ -111,7 +122,7 @@ class DataConfig:
     max_frames: Count | None = None
     """Use only so many training frames (validation included), drawn by the seed."""
     allow_missing_forces: bool = False
-    """Let training frames without forces teach their energies only; False: refuse them."""
+    """Let training frames without forces teach their energies only; false: refuse them."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -119,10 +130,13 @@ class LossConfig:
     """Weights of the mean squared errors: energy per atom (eV), force component (eV/A), stress component (eV/A^3)."""
 
     energy: NonNegative = 1.0
+    """Weight of the energy per atom."""
     forces: NonNegative = 1.0
+    """Weight of the forces."""
     stress: NonNegative = 0.0
+    """Weight of the stress; with 0 it is not computed."""
     final_energy: NonNegative | None = None
-    """Weight of the energy over the last part of the run, when the learning rate is low; None: as before. Forces teach
+    """Weight of the energy over the last part of the run, when the learning rate is low; null: as before. Forces teach
     the shape first; energies, of which there are few, are fitted best at the end."""
     final_share: Fraction = 0.3
     """That last part, as a share of the run."""
@@ -133,6 +147,7 @@ class ScheduleConfig:
     """Learning rate over the run."""
 
     name: Literal["cosine", "plateau", "constant"] = "cosine"
+    """Shape behind the warm-up: half a cosine, steps down when the validation loss stays, or level."""
     unit: Literal["auto", "epochs", "minutes"] = "auto"
     """What cosine and warm-up count: a share of max_epochs or of max_minutes; auto takes whichever is further on."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.02
@@ -142,20 +157,27 @@ class ScheduleConfig:
     factor: Fraction = 0.8
     """Plateau: multiply the rate by this when the validation loss has not fallen for `patience` epochs."""
     patience: Count = 25
+    """Plateau: epochs to wait for a lower validation loss."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class TrainingConfig:
+    """How the weights are found."""
+
     max_epochs: Count = 1000
+    """Passes over the training frames."""
     max_minutes: Positive | None = None
     """Wall time after which training stops as if the epochs were done."""
     batch_size: Count = 5
     """Frames per step, over all ranks."""
     optimizer: Literal["adam", "adamw"] = "adam"
+    """adamw: weight decay apart from the gradient."""
     learning_rate: Positive = 4e-3
+    """Largest step of a weight; the schedule multiplies it."""
     weight_decay: NonNegative = 0.0
+    """Adds so much of the weights to the gradient (adam), or to the step (adamw)."""
     clip_gradient: Positive | None = 10.0
-    """Largest norm of the gradient; None: no clipping."""
+    """Largest norm of the gradient; null: no clipping."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay per step of the running average of the weights, which is what is validated and deployed; 0: off."""
     early_stopping: Count | None = None
@@ -171,6 +193,7 @@ class TrainingConfig:
     on CPUs, several times faster), or by torch's operations, anywhere. The same numbers to rounding; auto takes the
     fused step where it can."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto: on a GPU where torch finds one."""
     threads: Count = 1
     """CPU threads per process. They share the centers of a batch in the fused step; torch's many small operations they
     hardly speed up, and on a busy machine waiting for one another costs dearly. More processes use more cores better
@@ -187,6 +210,8 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class RunFolderConfig:
+    """Where the run is kept."""
+
     dir: str = "run"
     """Folder for checkpoints, metrics and plots; a run found in it is resumed."""
 
@@ -200,6 +225,7 @@ class RunConfig:
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     run: RunFolderConfig = Field(default_factory=RunFolderConfig)
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Of the first weights, the order of the frames, and the frames that data.val and data.max_frames draw."""
 
 
 # --- reading and writing -----------------------------------------------------------------------------------------
@@ -219,12 +245,24 @@ def to_dict(config: Any) -> dict[str, Any]:
     return TypeAdapter(type(config)).dump_python(config, mode="json")
 
 
-def load(path: str | os.PathLike[str], overrides: list[str] | None = None, cls: type = RunConfig) -> Any:
+def load(path: str | os.PathLike[str], overrides: list[str] | None = None) -> RunConfig:
     """Read a YAML file, apply `key.sub=value` overrides, and check the result.
 
     Relative paths inside the file stay as they are: they are taken from the working directory, as in the shell.
     """
-    path = Path(path)
+    config: RunConfig = from_dict(RunConfig, read_values(path, overrides), str(path))
+    return config
+
+
+def read_values(path: str | os.PathLike[str] | None, overrides: list[str] | None = None) -> dict[str, Any]:
+    """The values of a YAML file (of none: no values) under `key.sub=value` overrides, not yet checked."""
+    values = {} if path is None else _read_mapping(Path(path))
+    for item in overrides or []:
+        _override(values, item)
+    return values
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text()) or {}
     except FileNotFoundError:
@@ -233,9 +271,7 @@ def load(path: str | os.PathLike[str], overrides: list[str] | None = None, cls: 
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a mapping of keys to values, got {type(values).__name__}")
-    for item in overrides or []:
-        _override(values, item)
-    return from_dict(cls, values, str(path))
+    return values
 
 
 def dump(config: Any, path: str | os.PathLike[str]) -> None:

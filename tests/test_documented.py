@@ -1,0 +1,68 @@
+"""--print-config: everything is documented, and what is printed is the configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import yaml
+
+from allegro_dist.cli import main
+from allegro_dist.config import RunConfig, from_dict
+from allegro_dist.documented import documented, fields_of
+
+CHANGED = {
+    "data": {"train": ["a b.xyz", "c#d.xyz"], "val": "no", "max_frames": 7},
+    "model": {
+        "type_names": ["H", "N"], "pair_cutoffs": {"H-H": 3.0}, "avg_num_neighbors": {"H": 1e-3, "N": 1e20},
+        "per_type_shift": {"H": -13.6, "N": -1483.0}, "zbl": True,
+    },
+    "training": {"clip_gradient": None, "learning_rate": 1e-5, "schedule": {"name": "plateau"}},
+    "run": {"dir": "run/a: b"},
+    "seed": 5,
+}  # fmt: skip
+
+
+def sections(config):
+    yield type(config)
+    for field in dataclasses.fields(config):
+        if dataclasses.is_dataclass(value := getattr(config, field.name)):
+            yield from sections(value)
+
+
+@pytest.mark.parametrize("values", [{"data": {"train": "a.xyz"}}, CHANGED], ids=["defaults", "changed"])
+def test_documented_configuration_reads_back_as_the_same(values):
+    config = from_dict(RunConfig, values)
+    assert from_dict(RunConfig, yaml.safe_load(documented(config))) == config
+
+
+def test_every_key_and_section_is_documented():
+    for section in sections(from_dict(RunConfig, CHANGED)):
+        assert section is RunConfig or not section.__doc__.startswith(f"{section.__name__}("), section
+        for name, field in fields_of(section).items():
+            assert field.description or dataclasses.is_dataclass(field.annotation), f"{section.__name__}.{name}"
+
+
+def test_value_that_is_not_the_default_is_shown_beside_it():
+    lines = documented(from_dict(RunConfig, CHANGED)).splitlines()
+    assert lines[lines.index("seed: 5") - 1].endswith("[default 0]")
+    assert lines[lines.index("    name: plateau") - 1].endswith("plateau | constant; default cosine]")
+
+
+def test_printed_configuration_can_be_fed_back(tmp_path, capsys):
+    assert main(["train", "--print-config", "model.r_max=6.5", "data.val=0.2"]) == 0
+    first = capsys.readouterr().out
+    (tmp_path / "c.yaml").write_text(first)
+    assert main(["train", str(tmp_path / "c.yaml"), "--print-config"]) == 0
+    assert capsys.readouterr().out == first
+    assert yaml.safe_load(first)["model"]["r_max"] == 6.5
+
+
+def test_unknown_key_is_refused_before_printing(capsys):
+    assert main(["train", "--print-config", "training.max_epoch=3"]) == 2
+    assert "did you mean 'max_epochs'" in capsys.readouterr().err
+
+
+def test_command_without_configuration_says_what_is_missing(capsys):
+    assert main(["train"]) == 2
+    assert "missing key 'data'" in capsys.readouterr().err
