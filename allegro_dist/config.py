@@ -214,6 +214,8 @@ class RunFolderConfig:
 
     dir: str = "run"
     """Folder for checkpoints, metrics and plots; a run found in it is resumed."""
+    tensorboard: bool = False
+    """Write the errors of every validation for TensorBoard, too (folder tensorboard; needs that package)."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

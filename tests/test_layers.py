@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "allegro_dist"
 MAY_IMPORT = {
     "config": set(),
     "documented": set(),
+    "versions": set(),
     "data": {"config"},
     "nn": {"config"},
     "models": {"config", "nn"},
@@ -16,8 +17,8 @@ MAY_IMPORT = {
     "fused_program": {"nn", "models", "potential"},
     "compiled": set(),
     "engine": {"compiled"},
-    "deploy": {"config", "nn", "models", "potential", "fused_program", "compiled", "engine"},
-    "training": {"config", "data", "models", "potential", "fused_program", "compiled"},
+    "deploy": {"config", "nn", "models", "potential", "fused_program", "compiled", "engine", "versions"},
+    "training": {"config", "data", "models", "potential", "fused_program", "compiled", "versions"},
     "simulate": {"config", "data", "potential", "deploy", "engine", "compiled"},
     "cli": {"commands"},
 }

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import platform
-from importlib.metadata import version
 from typing import Any
 
 from allegro_dist.config import to_dict
 from allegro_dist.potential import Potential, pair_cutoffs
+from allegro_dist.versions import versions
 
 FORMAT_VERSION = 2  # of the archive; csrc/archive.cpp reads the same
 UNITS = {"energy": "eV", "length": "Angstrom", "edge_gradient": "eV/Angstrom"}
@@ -40,8 +39,7 @@ def make_model_card(potential: Potential, training: dict[str, Any]) -> dict[str,
         "num_parameters": sum(p.numel() for p in potential.parameters()),
         "weights_sha256": weights_digest(potential),
         "training": training,
-        "versions": {name: version(name) for name in ("allegro-dist", "torch", "e3nn")}
-        | {"python": platform.python_version()},
+        "versions": versions(),
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
 

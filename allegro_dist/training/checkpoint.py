@@ -21,8 +21,8 @@ from allegro_dist.training.flat import FlatParameters
 
 FORMAT = 1
 MAY_CHANGE = (
-    "run.dir", "training.max_epochs", "training.max_minutes", "training.checkpoint_every", "training.device",
-    "training.threads", "training.step",
+    "run.dir", "run.tensorboard", "training.max_epochs", "training.max_minutes", "training.checkpoint_every",
+    "training.device", "training.threads", "training.step",
 )  # fmt: skip
 """Keys that a resumed run may change; the others make it a different run."""
 
@@ -76,7 +76,9 @@ def read(path: Path) -> dict[str, Any]:
 
 def check_same_run(path: Path, state: dict[str, Any], config: RunConfig, digest: str) -> None:
     """Raise CheckpointError that names the keys in which `config` differs from the checkpoint's, or changed data."""
-    then, now = _flatten(state["config"]), _flatten(to_dict(config))
+    # A key that is younger than the run had its default.
+    then = _flatten(to_dict(from_dict(RunConfig, state["config"], str(path))))
+    now = _flatten(to_dict(config))
     differing = [k for k in dict.fromkeys([*then, *now]) if then.get(k) != now.get(k) and k not in MAY_CHANGE]
     if differing:
         lines = ", ".join(f"{k} (was {then.get(k)}, now {now.get(k)})" for k in differing)

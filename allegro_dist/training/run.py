@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-import allegro_dist
 from allegro_dist.config import RunConfig, dump, to_dict
 from allegro_dist.data.dataset import Frames, build_graphs, find_type_names, load_frames
 from allegro_dist.data.statistics import Statistics, compute_statistics
@@ -18,9 +17,12 @@ from allegro_dist.potential import DTYPES, Potential, build_potential, pair_cuto
 from allegro_dist.training import checkpoint
 from allegro_dist.training.distributed import Ranks, start_ranks, stop_ranks
 from allegro_dist.training.evaluate import error_sums, evaluation_batches, parity_of
+from allegro_dist.training.log import RunLog, require_tensorboard
 from allegro_dist.training.loop import Trainer
 from allegro_dist.training.plots import plot_learning_curve, plot_parity
 from allegro_dist.training.progress import ProgressDisplay
+from allegro_dist.training.provenance import describe_data, record_start
+from allegro_dist.versions import versions
 
 
 class Interrupted(RuntimeError):  # noqa: N818 (not a mistake of anyone's)
@@ -32,11 +34,13 @@ class Interrupted(RuntimeError):  # noqa: N818 (not a mistake of anyone's)
 
 
 def train(config: RunConfig) -> Path:
-    """Train a potential; returns the run folder: config.yaml, metrics.jsonl, best.ckpt, last.ckpt, results.json, PNGs.
+    """Train a potential; returns the run folder (docs/training.md says what is in it).
 
     Goes on from last.ckpt where the folder holds one of the same configuration and data.  Raises Interrupted after
     SIGTERM or SIGINT, with the state saved; DataError, ConfigError, CheckpointError, DivergedError as they say.
     """
+    if config.run.tensorboard:
+        require_tensorboard()  # before any work is done
     ranks = start_ranks(config.training.device, config.training.threads)
     try:
         return _train(config, ranks)
@@ -58,23 +62,28 @@ def _train(config: RunConfig, ranks: Ranks) -> Path:
 
     folder = Path(config.run.dir)
     identity = {"config": to_dict(config), "statistics": _plain(statistics), "digest": frames.digest}
-    records = _open_folder(folder, config, trainer, frames.digest)
+    _restore(folder, config, trainer, frames.digest)
+    if ranks.is_main:
+        folder.mkdir(parents=True, exist_ok=True)
+        dump(config, folder / "config.yaml")
+        record_start(folder, describe_data(config.data, frames), ranks)
+    log = RunLog(folder, trainer.epoch, writes=ranks.is_main, tensorboard=config.run.tensorboard)
     ranks.barrier()
     with ProgressDisplay(shown=ranks.is_main) as display, trainer.stopped_by_signals():
         display.message(_summary(config, trainer, frames, statistics))
-        stopped = _epochs(trainer, display, records, folder, identity)
+        stopped = _epochs(trainer, display, log, folder, identity)
+    log.close()
     if stopped:
         raise Interrupted(
             f"interrupted; the state is in {folder / 'last.ckpt'}: run the same command to go on", stopped
         )
     if ranks.is_main:
-        finish(folder, config, frames, records, trainer, identity)
+        finish(folder, config, frames, log.records, trainer, identity)
     ranks.barrier()
     return folder
 
 
-def _epochs(trainer: Trainer, display: ProgressDisplay, records: list[dict[str, Any]], folder: Path,
-            identity: dict[str, Any]) -> int:  # fmt: skip
+def _epochs(trainer: Trainer, display: ProgressDisplay, log: RunLog, folder: Path, identity: dict[str, Any]) -> int:
     """Train to the end, writing metrics and checkpoints; returns the number of the signal that stopped it, or 0."""
     while not trainer.finished():
         for go_on in trainer.run_epoch():
@@ -84,11 +93,8 @@ def _epochs(trainer: Trainer, display: ProgressDisplay, records: list[dict[str, 
                 return trainer.stop_signal or signal.SIGTERM
         if trainer.validation_due():
             record = trainer.validate()
-            records.append(record)
+            log.append(record)
             display.epoch(record, trainer.progress())
-            if trainer.ranks.is_main:
-                with open(folder / "metrics.jsonl", "a") as file:
-                    file.write(json.dumps(record) + "\n")
         if trainer.position < trainer.num_batches:  # out of time: what is left of the epoch is for a longer run
             break
         trainer.end_epoch()
@@ -112,24 +118,13 @@ def _save(trainer: Trainer, folder: Path, identity: dict[str, Any]) -> None:
         )
 
 
-def _open_folder(folder: Path, config: RunConfig, trainer: Trainer, digest: str) -> list[dict[str, Any]]:
-    """Create the run folder, or restore the trainer from its checkpoint; returns the metrics so far."""
+def _restore(folder: Path, config: RunConfig, trainer: Trainer, digest: str) -> None:
+    """Put the trainer where the folder's checkpoint is, if there is one."""
     last = folder / "last.ckpt"
-    records: list[dict[str, Any]] = []
     if last.exists():
         state = checkpoint.read(last)
         checkpoint.check_same_run(last, state, config, digest)
         trainer.restore(state)
-        # Lines of epochs after the checkpoint would come twice.
-        done = trainer.epoch
-        lines = (folder / "metrics.jsonl").read_text().splitlines() if (folder / "metrics.jsonl").exists() else []
-        records = [r for r in map(json.loads, lines) if r["epoch"] <= done]
-    if trainer.ranks.is_main:
-        folder.mkdir(parents=True, exist_ok=True)
-        dump(config, folder / "config.yaml")
-        text = "".join(json.dumps(r) + "\n" for r in records)
-        checkpoint.write_atomically(folder / "metrics.jsonl", text.encode())
-    return records
 
 
 def finish(folder: Path, config: RunConfig, frames: Frames, records: list[dict[str, Any]], trainer: Trainer,
@@ -137,7 +132,7 @@ def finish(folder: Path, config: RunConfig, frames: Frames, records: list[dict[s
     """Measure the best weights on validation and test frames; results.json and pictures."""
     potential = checkpoint.load_run(folder).to(trainer.ranks.device)
     results: dict[str, Any] = {
-        "version": allegro_dist.__version__,
+        "versions": versions(),
         "best_epoch": trainer.best.epoch,
         "epochs": trainer.epoch,
         "steps": trainer.num_steps,

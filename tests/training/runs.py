@@ -35,7 +35,7 @@ def small_run(folder: Path, frames: str, training: dict | None = None, **section
                       **sections.pop("model", {})},
             "training": {"max_epochs": 4, "batch_size": 3, "checkpoint_every": 1, "threads": 1, "device": "cpu",
                          "loss": {"energy": 1.0, "forces": 1.0, "stress": 10.0}, **(training or {})},
-            "run": {"dir": str(folder)},
+            "run": {"dir": str(folder), **sections.pop("run", {})},
             **sections,
         },
     )  # fmt: skip

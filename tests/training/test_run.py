@@ -50,7 +50,8 @@ def weights_of(folder, name="last.ckpt"):
 def test_run_folder_is_complete(finished):
     names = {path.name for path in finished[1].iterdir()}
     assert names == {
-        "config.yaml", "metrics.jsonl", "best.ckpt", "last.ckpt", "results.json", "learning_curve.png", "parity.png",
+        "config.yaml", "provenance.json", "metrics.jsonl", "best.ckpt", "last.ckpt", "results.json",
+        "learning_curve.png", "parity.png",
     }  # fmt: skip
 
 
@@ -238,7 +239,7 @@ def test_full_disk_is_a_clear_error_and_keeps_the_previous_checkpoint(data, tmp_
 
     def full(descriptor):
         calls.append(descriptor)
-        if len(calls) > 2:  # metrics.jsonl at the start is still written (file and folder)
+        if len(calls) > 4:  # provenance.json and metrics.jsonl are still written (file and folder each)
             raise OSError(28, "No space left on device")
         return real(descriptor)
 
