@@ -209,6 +209,32 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class StartConfig:
+    """Where the first weights come from: random numbers, or a trained potential (fine-tuning)."""
+
+    model: str | None = None
+    """Run folder or archive to start from. Its settings hold for the keys of model that are not given; types that only
+    the data have are added, with weights drawn by the seed."""
+    weights: Literal["best", "last"] = "best"
+    """Averaged weights of which epoch, where it is a run folder."""
+    freeze: tuple[str, ...] = ()
+    """Parts that keep their weights, as names or shell patterns: embedding, two_body, latents.0, "products.*"; an
+    unknown one is answered with all names."""
+    refit_shifts: bool = False
+    """Fit the shifts of all types to the training energies first (those of new types always are): for data whose
+    energies have another zero."""
+    refit_scale: bool = False
+    """Multiply all scales by the factor that fits the training forces best, first."""
+
+    @model_validator(mode="after")
+    def _check(self) -> StartConfig:
+        given = [name for name in ("freeze", "refit_shifts", "refit_scale") if getattr(self, name)]
+        if given and self.model is None:
+            raise ValueError(f"{', '.join(given)}: needs start.model")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class RunFolderConfig:
     """Where the run is kept."""
 
@@ -224,6 +250,7 @@ class RunConfig:
 
     data: DataConfig
     model: ModelConfig = Field(default_factory=AllegroConfig)
+    start: StartConfig = Field(default_factory=StartConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     run: RunFolderConfig = Field(default_factory=RunFolderConfig)
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0

@@ -2,7 +2,8 @@
 
 Any libtorch loads it with no extension; this is the only Python file that calls torch.jit.  The file is a zip, and has
 members of ours beside the module: `format_version` is read before anything else, so that another format gives a clear
-error; `model_card.json` is for people; `engine.safetensors` is all that the compiled engine reads (engine_data.py).
+error; `model_card.json` is for people; `engine.safetensors` is all that the compiled engine reads (engine_data.py);
+`weights.safetensors` is for fine-tuning (weights.py).
 """
 
 import contextlib
@@ -23,10 +24,11 @@ from torch import Tensor
 from allegro_dist.deploy.engine_data import Tables, read_engine_data, write_engine_data
 from allegro_dist.deploy.model_card import FORMAT_VERSION, make_model_card
 from allegro_dist.deploy.self_check import SelfCheckError, make_self_check, run_self_check
+from allegro_dist.deploy.weights import read_potential, write_weights
 from allegro_dist.fused_program import fused_program
 from allegro_dist.potential import Potential
 
-MEMBERS = ("format_version", "model_card.json", "engine.safetensors")
+MEMBERS = ("format_version", "model_card.json", "engine.safetensors", "weights.safetensors")
 
 
 class ArchiveError(RuntimeError):
@@ -78,7 +80,7 @@ def save_archive(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)  # TorchScript is frozen technology; see above
         frozen = torch.jit.freeze(torch.jit.script(potential))
-        contents = (str(FORMAT_VERSION), json.dumps(card, indent=1), engine_data)
+        contents = (str(FORMAT_VERSION), json.dumps(card, indent=1), engine_data, write_weights(potential))
         try:
             # The file's name becomes part of its content, so it gets its own name in a folder beside.
             with tempfile.TemporaryDirectory(prefix=".deploy-", dir=path.absolute().parent) as folder:
@@ -112,8 +114,34 @@ def load_archive(path: str | os.PathLike[str], device: str | torch.device = "cpu
     return archive
 
 
+def load_potential(path: str | os.PathLike[str]) -> Potential:
+    """The potential of an archive with its weights as they were trained, in eval mode; raises ArchiveError."""
+    contents = _read_members(Path(path))
+    if not contents["weights.safetensors"]:
+        raise ArchiveError(
+            f"{path}: holds the model ready to run only, not its weights as they are trained (archives of earlier "
+            "versions do not); take its run folder, or deploy that again"
+        )
+    try:
+        return read_potential(json.loads(contents["model_card.json"]), contents["weights.safetensors"])
+    except (SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise ArchiveError(f"{path}: model_card.json or weights.safetensors is damaged: {error}") from None
+
+
 def _load(path: str | os.PathLike[str], device: torch.device) -> tuple[Any, dict[str, Any], bytes]:
     path = Path(path)
+    contents = _read_members(path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        try:
+            module = torch.jit.load(path, map_location=device)
+            return module, json.loads(contents["model_card.json"]), contents["engine.safetensors"]
+        except (RuntimeError, ValueError) as error:
+            raise ArchiveError(f"{path}: the archive is damaged: {str(error).strip().splitlines()[0]}") from None
+
+
+def _read_members(path: Path) -> dict[str, bytes]:
+    """Our members of an archive of this format, each checked against its checksum; empty where one is missing."""
     if not path.is_file():
         raise ArchiveError(f"{path}: no such file; expected an archive written by `allegro-dist deploy`")
     contents = dict.fromkeys(MEMBERS, b"")
@@ -139,13 +167,7 @@ def _load(path: str | os.PathLike[str], device: torch.device) -> tuple[Any, dict
             f"{path}: archive format {version}, but this version of allegro_dist reads {FORMAT_VERSION}; "
             f"{remedy} the model again"
         )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        try:
-            module = torch.jit.load(path, map_location=device)
-            return module, json.loads(contents["model_card.json"]), contents["engine.safetensors"]
-        except (RuntimeError, ValueError) as error:
-            raise ArchiveError(f"{path}: the archive is damaged: {str(error).strip().splitlines()[0]}") from None
+    return contents
 
 
 @contextlib.contextmanager

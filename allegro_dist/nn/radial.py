@@ -62,6 +62,8 @@ class BesselEmbedding(nn.Module):
     the center's type, the second half of the neighbor's.
     """
 
+    weights_of_types = ("center", "neighbor")  # whose rows belong to the types
+
     def __init__(self, num_types: int, num_features: int, num_radial: int, power: int, trainable: bool) -> None:
         super().__init__()
         self.power = power
@@ -85,6 +87,8 @@ class BesselEmbedding(nn.Module):
 
 class SplineEmbedding(nn.Module):
     """F splines for every ordered type pair: b_ij[f] = sum_n W[type_i, type_j][n, f] spline_n(x)."""
+
+    weights_of_pairs = ("weight",)  # whose rows belong to the ordered pairs of types
 
     def __init__(self, num_types: int, num_features: int, num_splines: int, span: int) -> None:
         super().__init__()

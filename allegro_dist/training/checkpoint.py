@@ -18,6 +18,7 @@ from allegro_dist.config import AllegroConfig, RunConfig, from_dict, to_dict
 from allegro_dist.data.statistics import Statistics
 from allegro_dist.potential import Potential, build_potential
 from allegro_dist.training.flat import FlatParameters
+from allegro_dist.training.freeze import freeze
 
 FORMAT = 1
 MAY_CHANGE = (
@@ -90,12 +91,17 @@ def check_same_run(path: Path, state: dict[str, Any], config: RunConfig, digest:
 
 
 def build_from(state: dict[str, Any]) -> Potential:
-    """The potential that a checkpoint describes, with its weights, in eval mode."""
+    """The potential that a checkpoint describes, with its weights, frozen as it was, in eval mode."""
     model = from_dict(AllegroConfig, state["config"]["model"], "checkpoint")
-    statistics = Statistics(**{name: tuple(values) for name, values in state["statistics"].items()})
-    potential = build_potential(model, **statistics._asdict())
+    potential = build_potential(model, **statistics_of(state)._asdict())
     potential.load_state_dict(state["weights"])
+    freeze(potential, state["config"].get("start", {}).get("freeze", ()))
     return potential.eval()
+
+
+def statistics_of(state: dict[str, Any]) -> Statistics:
+    """The statistics that a checkpoint's potential was built with."""
+    return Statistics(**{name: tuple(values) for name, values in state["statistics"].items()})
 
 
 def load_run(run_dir: str | os.PathLike[str], which: Literal["best", "last"] = "best") -> Potential:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from allegro_dist.config import DataConfig
+from allegro_dist.config import RunConfig
 from allegro_dist.data.dataset import Frames
 from allegro_dist.training.checkpoint import write_atomically
 from allegro_dist.training.distributed import Ranks
@@ -33,9 +33,11 @@ def record_start(folder: Path, data: dict[str, Any], ranks: Ranks) -> None:
     write_atomically(path, json.dumps({"data": data, "starts": [*earlier, start]}, indent=1).encode())
 
 
-def describe_data(config: DataConfig, frames: Frames) -> dict[str, Any]:
-    """Numbers of frames, the digest of the training frames, and SHA-256 and size of each file."""
-    named = (config.train, config.val, config.test, config.isolated_atoms)
+def describe_data(config: RunConfig, frames: Frames) -> dict[str, Any]:
+    """Numbers of frames, the digest of the training frames, and SHA-256 and size of each file that the run reads."""
+    data, start = config.data, config.start
+    first = f"{start.model}/{start.weights}.ckpt" if start.model and Path(start.model).is_dir() else start.model
+    named = (data.train, data.val, data.test, data.isolated_atoms, first)
     return {
         "digest": frames.digest,
         "train": len(frames.train),

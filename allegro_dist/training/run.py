@@ -13,15 +13,17 @@ from allegro_dist.config import RunConfig, dump, to_dict
 from allegro_dist.data.dataset import Frames, build_graphs, find_type_names, load_frames
 from allegro_dist.data.statistics import Statistics, compute_statistics
 from allegro_dist.data.structure import Structure
-from allegro_dist.potential import DTYPES, Potential, build_potential, pair_cutoffs
+from allegro_dist.potential import DTYPES, Potential, pair_cutoffs
 from allegro_dist.training import checkpoint
 from allegro_dist.training.distributed import Ranks, start_ranks, stop_ranks
 from allegro_dist.training.evaluate import error_sums, evaluation_batches, parity_of
+from allegro_dist.training.freeze import freeze
 from allegro_dist.training.log import RunLog, require_tensorboard
 from allegro_dist.training.loop import Trainer
 from allegro_dist.training.plots import plot_learning_curve, plot_parity
 from allegro_dist.training.progress import ProgressDisplay
 from allegro_dist.training.provenance import describe_data, record_start
+from allegro_dist.training.start import LoadPotential, first_potential, start_types
 from allegro_dist.versions import versions
 
 
@@ -33,8 +35,11 @@ class Interrupted(RuntimeError):  # noqa: N818 (not a mistake of anyone's)
         self.signal = number
 
 
-def train(config: RunConfig) -> Path:
+def train(config: RunConfig, load_potential: LoadPotential = checkpoint.load_run) -> Path:
     """Train a potential; returns the run folder (docs/training.md says what is in it).
+
+    Args:
+        load_potential: reads config.start.model where there is one; this one knows run folders.
 
     Goes on from last.ckpt where the folder holds one of the same configuration and data.  Raises Interrupted after
     SIGTERM or SIGINT, with the state saved; DataError, ConfigError, CheckpointError, DivergedError as they say.
@@ -43,30 +48,35 @@ def train(config: RunConfig) -> Path:
         require_tensorboard()  # before any work is done
     ranks = start_ranks(config.training.device, config.training.threads)
     try:
-        return _train(config, ranks)
+        return _train(config, ranks, load_potential)
     finally:
         stop_ranks()
 
 
-def _train(config: RunConfig, ranks: Ranks) -> Path:
-    loss = config.training.loss
+def _train(config: RunConfig, ranks: Ranks, load_potential: LoadPotential) -> Path:
+    loss, folder = config.training.loss, Path(config.run.dir)
     frames = load_frames(config.data, seed=config.seed, forces=loss.forces > 0, stress=loss.stress > 0)
-    type_names = config.model.type_names or find_type_names([*frames.train, *frames.val, *frames.test])
+    state = _read_state(folder / "last.ckpt", config, frames.digest)
+    source = load_potential(config.start.model, config.start.weights) if config.start.model and not state else None
+    type_names = _type_names(config, frames, state, source)
     cutoffs, dtype = pair_cutoffs(config.model, type_names), DTYPES[config.model.dtype]
     train_graphs = build_graphs(frames.train, type_names, cutoffs, dtype)
     val_graphs = build_graphs(frames.val, type_names, cutoffs, dtype)
-    statistics = compute_statistics(config.model, type_names, frames.train, train_graphs, frames.isolated)
-    torch.manual_seed(config.seed)
-    trainer = Trainer(build_potential(config.model, **statistics._asdict()), train_graphs, val_graphs, config.training,
-                      config.seed, ranks)  # fmt: skip
+    if state:
+        potential, statistics = checkpoint.build_from(state), checkpoint.statistics_of(state)
+    else:
+        statistics = compute_statistics(config.model, type_names, frames.train, train_graphs, frames.isolated)
+        potential, statistics = first_potential(config, statistics, source, train_graphs, ranks)
+        freeze(potential, config.start.freeze)
+    trainer = Trainer(potential, train_graphs, val_graphs, config.training, config.seed, ranks)
+    if state:
+        trainer.restore(state)
 
-    folder = Path(config.run.dir)
     identity = {"config": to_dict(config), "statistics": _plain(statistics), "digest": frames.digest}
-    _restore(folder, config, trainer, frames.digest)
     if ranks.is_main:
         folder.mkdir(parents=True, exist_ok=True)
         dump(config, folder / "config.yaml")
-        record_start(folder, describe_data(config.data, frames), ranks)
+        record_start(folder, describe_data(config, frames), ranks)
     log = RunLog(folder, trainer.epoch, writes=ranks.is_main, tensorboard=config.run.tensorboard)
     ranks.barrier()
     with ProgressDisplay(shown=ranks.is_main) as display, trainer.stopped_by_signals():
@@ -118,13 +128,20 @@ def _save(trainer: Trainer, folder: Path, identity: dict[str, Any]) -> None:
         )
 
 
-def _restore(folder: Path, config: RunConfig, trainer: Trainer, digest: str) -> None:
-    """Put the trainer where the folder's checkpoint is, if there is one."""
-    last = folder / "last.ckpt"
-    if last.exists():
-        state = checkpoint.read(last)
-        checkpoint.check_same_run(last, state, config, digest)
-        trainer.restore(state)
+def _read_state(path: Path, config: RunConfig, digest: str) -> dict[str, Any]:
+    """The checkpoint to go on from, which must be of the same configuration and data; empty if there is none."""
+    if not path.exists():
+        return {}
+    state = checkpoint.read(path)
+    checkpoint.check_same_run(path, state, config, digest)
+    return state
+
+
+def _type_names(config: RunConfig, frames: Frames, state: dict[str, Any], source: Potential | None) -> tuple[str, ...]:
+    if state:
+        return checkpoint.statistics_of(state).type_names
+    found = config.model.type_names or find_type_names([*frames.train, *frames.val, *frames.test])
+    return found if source is None or config.model.type_names else start_types(source, found)
 
 
 def finish(folder: Path, config: RunConfig, frames: Frames, records: list[dict[str, Any]], trainer: Trainer,
@@ -166,8 +183,9 @@ def _summary(config: RunConfig, trainer: Trainer, frames: Frames, statistics: St
     ranks = trainer.ranks
     processes = "process" if ranks.size == 1 else "processes"
     step = "eager" if trainer.evaluator is trainer.potential else "fused"
+    begun = f"starting from {config.start.model}" if config.start.model else "starting"
     return (
-        f"{f'going on from epoch {trainer.epoch}' if trainer.num_steps else 'starting'}: "
+        f"{f'going on from epoch {trainer.epoch}' if trainer.num_steps else begun}: "
         f"{len(frames.train)} training and {len(frames.val)} validation frames of {', '.join(statistics.type_names)}; "
         f"{statistics.avg_num_neighbors[0]:.1f} neighbors within {config.model.r_max} A; "
         f"{trainer.num_weights} weights ({config.model.dtype}); {ranks.size} {processes} x {torch.get_num_threads()} "

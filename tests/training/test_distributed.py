@@ -53,6 +53,20 @@ def run_with_mpirun(config, path):
     assert done.returncode == 0, done.stderr
 
 
+def test_two_ranks_refit_scale_and_shifts_as_one_process_does(data, tmp_path):
+    train(small_run(tmp_path / "source", data, {"max_epochs": 1}))
+    start = {"model": str(tmp_path / "source"), "refit_scale": True, "refit_shifts": True, "freeze": ["embedding"]}
+    train(small_run(tmp_path / "one", data, {"max_epochs": 1}, start=start))
+    run_with_torchrun_variables(
+        small_run(tmp_path / "two", data, {"max_epochs": 1}, start=start), tmp_path / "two.yaml"
+    )
+    one, two = (checkpoint.read(tmp_path / name / "best.ckpt") for name in ("one", "two"))
+    for name in ("per_type_scale", "per_type_shift"):
+        assert two["statistics"][name] == pytest.approx(one["statistics"][name], rel=1e-10)
+    for name, weight in one["weights"].items():
+        torch.testing.assert_close(two["weights"][name], weight, rtol=1e-9, atol=1e-11)
+
+
 @pytest.mark.parametrize("launch", [run_with_torchrun_variables, run_with_mpirun])
 def test_two_ranks_train_as_one_process_does(data, tmp_path, launch):
     settings = {"max_epochs": 3, "learning_rate": 0.005, "clip_gradient": 0.1}
