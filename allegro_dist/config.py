@@ -112,7 +112,8 @@ class DataConfig:
     """Where frames come from: anything that ASE reads (energy eV, forces eV/Angstrom, stress eV/Angstrom^3)."""
 
     train: str | tuple[str, ...]
-    """File or files of training frames."""
+    """File or files of training frames, or a set on disk (`allegro-dist dataset build`): set.h5, or one of its parts,
+    set.h5@train. The same goes for val and test."""
     val: str | tuple[str, ...] | Fraction = 0.1
     """Validation frames: files, or the fraction of the training frames to hold out."""
     test: str | tuple[str, ...] | None = None
@@ -170,6 +171,9 @@ class TrainingConfig:
     """Wall time after which training stops as if the epochs were done."""
     batch_size: Count = 5
     """Frames per step, over all ranks."""
+    accumulate: Count = 1
+    """Passes in which each rank goes through its frames of a step: more take less memory, for the same gradient to
+    rounding."""
     optimizer: Literal["adam", "adamw"] = "adam"
     """adamw: weight decay apart from the gradient."""
     learning_rate: Positive = 4e-3

@@ -162,6 +162,7 @@ def show_shares(args: argparse.Namespace) -> None:
     from ase.io import read
 
     from allegro_dist.config import TrainingConfig
+    from allegro_dist.data.frames import GraphList
     from allegro_dist.training import loop
     from allegro_dist.training.distributed import start_ranks
     from allegro_dist.training.fused_step import FusedStep
@@ -181,8 +182,8 @@ def show_shares(args: argparse.Namespace) -> None:
 
     graphs, potential = our_model(read(args.frames, f":{5 * args.batch}"), args.r_max)
     config = TrainingConfig(device="cpu", batch_size=args.batch)
-    trainer = loop.Trainer(potential, graphs, graphs[:1], config, 0, start_ranks("cpu", 1))
-    timed(loop, "collate", "collation")
+    trainer = loop.Trainer(potential, GraphList(graphs), GraphList(graphs[:1]), config, 0, start_ranks("cpu", 1))
+    timed(trainer.train_graphs, "batch", "collation")
     timed(loop, "predict", "energies and forces")
     if isinstance(trainer.evaluator, FusedStep):
         timed(trainer.evaluator, "_merged_weights", "  merging of weights")

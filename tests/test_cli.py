@@ -59,12 +59,22 @@ def test_deploy_takes_the_last_weights_when_asked(run):
     assert main(["evaluate", str(run / "last.pth"), str(run / "train.xyz")]) == 0
 
 
+def test_dataset_build_makes_parts_that_evaluate_reads(run, capsys):
+    output = str(run / "set.h5")
+    assert main(["dataset", "build", output, str(run / "train.xyz"), "--r-max", "4", "--val", "0.25"]) == 0
+    assert "12 frames (9 train, 3 val)" in capsys.readouterr().out
+    assert main(["evaluate", str(run / "run"), f"{output}@val"]) == 0
+    assert capsys.readouterr().out.startswith("3 frames, 12 atoms")
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
         (["train", "nowhere.yaml"], "nowhere.yaml: no such configuration file"),
         (["evaluate", "nowhere.pth", "nowhere.xyz"], "nowhere"),
         (["deploy", "nowhere"], "nowhere: not the folder of a training run"),
+        (["dataset", "build", "a.xyz", "b.xyz", "--r-max", "4"], "a.xyz: a set's name ends in .h5"),
+        (["dataset", "build", "a.h5", "b.xyz", "--r-max", "4", "--val", "2"], "expected a fraction between 0 and 1"),
         (["inspect", "nowhere.pth"], "nowhere.pth: no such file"),
     ],
 )

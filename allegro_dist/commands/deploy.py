@@ -7,12 +7,13 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from allegro_dist.compiled import is_built
 from allegro_dist.config import load
+from allegro_dist.data.dataset import open_frames
 from allegro_dist.data.graph import build_graph
-from allegro_dist.data.structure import read_structures
 from allegro_dist.deploy.archive import load_archive, save_archive
 from allegro_dist.deploy.tables import Probe, choose_tables
 from allegro_dist.engine import Engine
@@ -68,11 +69,11 @@ def _probes(run: str, potential: Potential) -> list[Probe]:
     """Edges of some training frames of a run; none where its data is no longer in its place."""
     used = potential.parameters_used
     try:
-        structures = read_structures(load(Path(run) / "config.yaml").data.train)
+        frames = open_frames(load(Path(run) / "config.yaml").data.train)
     except (FileNotFoundError, ValueError) as error:
         print(f"allegro-dist: tables are measured on a random cluster only ({error})", file=sys.stderr)
         return []
     cutoffs = pair_cutoffs(used.config, used.type_names)
-    chosen = [s for s in structures if len(s.symbols) > 1][:: max(1, len(structures) // NUM_PROBES)]
-    graphs = [build_graph(s, used.type_names, cutoffs, torch.float64) for s in chosen]
+    chosen = np.flatnonzero(frames.num_atoms > 1)[:: max(1, len(frames) // NUM_PROBES)].tolist()
+    graphs = [build_graph(s, used.type_names, cutoffs, torch.float64) for s in frames.subset(chosen).structures()]
     return [Probe(g.edge_vectors, g.edge_index, g.atom_types) for g in graphs]

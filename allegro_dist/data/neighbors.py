@@ -20,6 +20,7 @@ class Edges(NamedTuple):
 
     edge_index: NDArray[np.int64]  # [2, E] center, neighbor
     edge_vectors: Array  # [E, 3] r_neighbor - r_center, Angstrom
+    shifts: NDArray[np.int32]  # [E, 3] cells between them: edge_vector = r[neighbor] - r[center] + shift @ cell
 
 
 def find_types(structure: Structure, type_names: Sequence[str]) -> NDArray[np.int64]:
@@ -49,4 +50,4 @@ def find_edges(structure: Structure, atom_types: NDArray[np.int64], cutoffs: Arr
     order = np.lexsort((shifts[:, 2], shifts[:, 1], shifts[:, 0], neighbor, center))
     within = lengths[order] < cutoffs[atom_types[center[order]], atom_types[neighbor[order]]]
     order = order[within]
-    return Edges(np.stack([center[order], neighbor[order]]), vectors[order])
+    return Edges(np.stack([center[order], neighbor[order]]), vectors[order], shifts[order])

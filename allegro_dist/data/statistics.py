@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from allegro_dist.config import ConfigError, ModelConfig
-from allegro_dist.data.graph import Graph
+from allegro_dist.data.frames import FrameList, FrameSet, Graphs
 from allegro_dist.data.structure import Array, DataError, Structure
 
 
@@ -25,14 +24,14 @@ class Statistics(NamedTuple):
 def compute_statistics(
     config: ModelConfig,
     type_names: Sequence[str],
-    structures: Sequence[Structure],
-    graphs: Sequence[Graph],
+    frames: FrameSet,
+    graphs: Graphs,
     isolated: Sequence[Structure] = (),
 ) -> Statistics:
-    """Statistics of training frames (structures and their graphs) for the types of a model.
+    """Statistics of training frames and their graphs for the types of a model.
 
     Args:
-        isolated: single-atom frames, for per_type_shift: isolated_atoms; those among `structures` count too.
+        isolated: single-atom frames, for per_type_shift: isolated_atoms; those among `frames` count too.
     """
     num_types = len(type_names)
     neighbors, scale, shift = config.avg_num_neighbors, config.per_type_scale, config.per_type_shift
@@ -40,40 +39,33 @@ def compute_statistics(
         avg = average_neighbors(graphs, num_types, per_type=neighbors == "per_type")
     else:
         avg = _given("avg_num_neighbors", neighbors, type_names)
-    scales = (
-        (force_rms(structures),) * num_types if scale == "force_rms" else _given("per_type_scale", scale, type_names)
-    )
+    scales = (force_rms(frames),) * num_types if scale == "force_rms" else _given("per_type_scale", scale, type_names)
     if shift == "least_squares":
-        shifts = least_squares_shift(*_compositions(structures, type_names))
+        shifts = least_squares_shift(*_compositions(frames, type_names))
     elif shift == "isolated_atoms":
-        shifts = isolated_shift(*_compositions(structures, type_names), _isolated([*isolated, *structures], type_names))
+        given = {**frames.isolated_energies(), **FrameList(isolated).isolated_energies()}
+        shifts = isolated_shift(*_compositions(frames, type_names), _isolated(given, type_names))
     else:
         shifts = _given("per_type_shift", shift, type_names)
     return Statistics(tuple(type_names), avg, scales, shifts)
 
 
-def average_neighbors(graphs: Sequence[Graph], num_types: int, *, per_type: bool) -> tuple[float, ...]:
+def average_neighbors(graphs: Graphs, num_types: int, *, per_type: bool) -> tuple[float, ...]:
     """[T] mean number of edges of a center: of all, or of each type; counted in integers.
 
     A type without any neighbor (isolated atoms only) gets the mean of all, and data without edges 1.
     """
-    atoms = np.zeros(num_types, dtype=np.int64)
-    edges = np.zeros(num_types, dtype=np.int64)
-    for graph in graphs:
-        types = graph.atom_types.numpy()
-        atoms += np.bincount(types, minlength=num_types)
-        edges += np.bincount(types[graph.edge_index[0].numpy()], minlength=num_types)
+    atoms, edges = graphs.neighbor_counts(num_types)
     mean = int(edges.sum()) / int(atoms.sum()) if edges.any() else 1.0
     if not per_type:
         return (mean,) * num_types
     return tuple(int(e) / int(a) if e else mean for e, a in zip(edges, atoms, strict=True))
 
 
-def force_rms(structures: Sequence[Structure]) -> float:
+def force_rms(frames: FrameSet) -> float:
     """Root mean square of the force components, eV/Angstrom; times 1 Angstrom it is the energy scale, eV."""
-    forces = [s.forces for s in structures if s.forces is not None]
-    num_components = sum(f.size for f in forces)
-    rms = float(np.sqrt(sum(float((f**2).sum()) for f in forces) / num_components)) if num_components else 0.0
+    total, num_components = frames.force_squares()
+    rms = float(np.sqrt(total / num_components)) if num_components else 0.0
     if not rms > 0:
         raise DataError("per_type_scale: force_rms needs training frames with forces that are not all zero")
     return rms
@@ -102,19 +94,17 @@ def isolated_shift(counts: Array, energies: Array, isolated: Array) -> tuple[flo
     return tuple(float(e) + remainder for e in isolated)
 
 
-def _compositions(structures: Sequence[Structure], type_names: Sequence[str]) -> tuple[Array, Array]:
+def _compositions(frames: FrameSet, type_names: Sequence[str]) -> tuple[Array, Array]:
     """counts [F, T] and energies [F] of the frames with energies."""
-    labelled = [s for s in structures if s.energy is not None]
-    if not labelled:
+    energies = frames.energies
+    labelled = ~np.isnan(energies)
+    if not labelled.any():
         raise DataError("per_type_shift needs training frames with energies")
-    counted = [Counter(s.symbols) for s in labelled]
-    counts = np.array([[float(c[name]) for name in type_names] for c in counted])
-    return counts, np.array([s.energy for s in labelled], dtype=np.float64)
+    return frames.compositions(type_names)[labelled], energies[labelled]
 
 
-def _isolated(structures: Sequence[Structure], type_names: Sequence[str]) -> Array:
-    """[T] energies of single-atom frames."""
-    found = {s.symbols[0]: s.energy for s in reversed(structures) if len(s.symbols) == 1 and s.energy is not None}
+def _isolated(found: dict[str, float], type_names: Sequence[str]) -> Array:
+    """[T] energies of single atoms."""
     missing = [name for name in type_names if name not in found]
     if missing:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Frames as checked, typed values; reading them from anything that ASE reads.
+"""Frames as checked, typed values; reading them from anything that ASE reads, npz files and sets on disk.
 
 Labels are taken from ASE's calculator results, then from the REF_ keys that some data sets use.  Stress may also come
 as `virial` (eV, positive under compression): stress = -virial / volume.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import ase.io
@@ -42,17 +42,38 @@ class Structure(NamedTuple):
         return float(abs(np.linalg.det(self.cell)))
 
 
-def read_structures(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Structure]:
-    """All frames of a file or of several; raises DataError for what is unreadable, empty or not finite."""
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+def read_structures(paths: Paths) -> list[Structure]:
+    """All frames of a file or of several, or of a set on disk; raises DataError as `iterate_structures`."""
+    return list(iterate_structures(paths))
+
+
+def iterate_structures(paths: Paths) -> Iterator[Structure]:
+    """Frame after frame of a file or of several; raises DataError for what is unreadable, empty or not finite."""
     if isinstance(paths, (str, os.PathLike)):
         paths = (paths,)
-    structures = []
+    found = False
     for path in paths:
-        for index, atoms in enumerate(_read_frames(str(path))):
-            structures.append(from_atoms(atoms, f"{path}, frame {index}"))
-    if not structures:
+        for structure, _ in iterate_frames(str(path)):
+            found = True
+            yield structure
+    if not found:
         raise DataError(f"{', '.join(map(str, paths)) or 'no files given'}: the data set holds no frames")
-    return structures
+
+
+def iterate_frames(path: str) -> Iterator[tuple[Structure, dict[str, Any]]]:
+    """Frame after frame of one file, each with what else is said of it (ASE's `info`)."""
+    from allegro_dist.data import molecules, stored  # which are made of structures
+
+    if stored.is_set(path):
+        yield from ((structure, {}) for structure in stored.open_set(path).structures())
+    elif path.endswith(".npz"):
+        yield from ((structure, {}) for structure in molecules.read_npz(path))
+    else:
+        for index, atoms in enumerate(_read_frames(path)):
+            yield from_atoms(atoms, f"{path}, frame {index}"), atoms.info
 
 
 def from_atoms(atoms: Atoms, source: str = "structure") -> Structure:
@@ -116,9 +137,9 @@ def digest(structures: Iterable[Structure]) -> str:
     return total.hexdigest()
 
 
-def _read_frames(path: str) -> list[Atoms]:
+def _read_frames(path: str) -> Iterator[Atoms]:
     try:
-        return list(ase.io.iread(path, index=":"))
+        yield from ase.io.iread(path, index=":")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except Exception as error:  # ASE's readers raise whatever they come across

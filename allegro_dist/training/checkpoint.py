@@ -23,7 +23,7 @@ from allegro_dist.training.freeze import freeze
 FORMAT = 1
 MAY_CHANGE = (
     "run.dir", "run.tensorboard", "training.max_epochs", "training.max_minutes", "training.checkpoint_every",
-    "training.device", "training.threads", "training.step",
+    "training.device", "training.threads", "training.step", "training.accumulate",
 )  # fmt: skip
 """Keys that a resumed run may change; the others make it a different run."""
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from allegro_dist.data.dataset import build_graphs
-from allegro_dist.data.graph import Batch, Graph, collate
+from allegro_dist.data.frames import FrameList, Graphs
+from allegro_dist.data.graph import Batch
 from allegro_dist.data.structure import Array, DataError, Structure
 from allegro_dist.potential import DTYPES, Potential, pair_cutoffs
 from allegro_dist.training.distributed import Ranks
@@ -29,22 +29,31 @@ class Parity(NamedTuple):
     stress: Array  # components, eV/Angstrom^3
 
 
-def evaluation_batches(graphs: Sequence[Graph], device: torch.device) -> list[Batch]:
-    """Batches of bounded size, in order."""
-    limit = CUDA_EDGES if device.type == "cuda" else CPU_EDGES
-    batches: list[list[Graph]] = []
-    edges = limit
-    for graph in graphs:
-        if edges + graph.num_edges > limit:
-            batches.append([])
-            edges = 0
-        batches[-1].append(graph)
-        edges += graph.num_edges
-    return [collate(batch) for batch in batches]
+class EvaluationBatches:
+    """The batches of bounded size, in order, of some graphs; each is made when it is its turn.
+
+    Args:
+        indices: the graphs to take; all if not given.
+    """
+
+    def __init__(self, graphs: Graphs, device: torch.device, indices: Sequence[int] | None = None) -> None:
+        limit = CUDA_EDGES if device.type == "cuda" else CPU_EDGES
+        self.graphs = graphs
+        self.batches: list[list[int]] = []
+        num_edges, edges = graphs.num_edges, limit
+        for index in range(len(graphs)) if indices is None else indices:
+            if edges + num_edges[index] > limit:
+                self.batches.append([])
+                edges = 0
+            self.batches[-1].append(index)
+            edges += int(num_edges[index])
+
+    def __iter__(self) -> Iterator[Batch]:
+        return map(self.graphs.batch, self.batches)
 
 
 def predictions(
-    evaluator: Evaluator, batches: Sequence[Batch], device: torch.device
+    evaluator: Evaluator, batches: Iterable[Batch], device: torch.device
 ) -> Iterator[tuple[Prediction, Batch]]:
     """Evaluate batch after batch; stress only where a batch has labels of it."""
     for batch in batches:
@@ -52,7 +61,7 @@ def predictions(
 
 
 def error_sums(
-    evaluator: Evaluator, batches: Sequence[Batch], type_names: Sequence[str], device: torch.device
+    evaluator: Evaluator, batches: Iterable[Batch], type_names: Sequence[str], device: torch.device
 ) -> ErrorSums:
     """The error sums over batches, on this rank."""
     sums = ErrorSums(type_names, device)
@@ -83,9 +92,8 @@ def evaluate(
     """
     device = torch.device(device)
     mine = structures if ranks is None else structures[ranks.rank :: ranks.size]
-    sums = error_sums(
-        evaluator, evaluation_batches(build_graphs(mine, type_names, cutoffs, dtype), device), type_names, device
-    )
+    graphs = FrameList(mine).graphs(type_names, cutoffs, dtype)
+    sums = error_sums(evaluator, EvaluationBatches(graphs, device), type_names, device)
     if ranks is not None:
         sums = sums.reduce(ranks)
     errors = sums.result()
@@ -107,7 +115,7 @@ def evaluate_potential(potential: Potential, structures: Sequence[Structure]) ->
     )
 
 
-def parity_of(potential: Potential, batches: Sequence[Batch], device: torch.device) -> Parity:
+def parity_of(potential: Potential, batches: Iterable[Batch], device: torch.device) -> Parity:
     """Reference and predicted values of all labels in the batches."""
     energy, forces, stress = [np.zeros((0, 2))], [np.zeros((0, 2))], [np.zeros((0, 2))]
     for prediction, batch in predictions(potential.eval(), batches, device):

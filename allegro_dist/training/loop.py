@@ -6,24 +6,25 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from allegro_dist.config import TrainingConfig
-from allegro_dist.data.graph import Graph, collate
+from allegro_dist.data.frames import Graphs
+from allegro_dist.data.graph import Batch
 from allegro_dist.potential import Potential
 from allegro_dist.training.distributed import Ranks
 from allegro_dist.training.ema import MovingAverage
-from allegro_dist.training.evaluate import error_sums, evaluation_batches
+from allegro_dist.training.evaluate import EvaluationBatches, error_sums
 from allegro_dist.training.flat import FlatParameters
 from allegro_dist.training.fused_step import make_evaluator
-from allegro_dist.training.loss import batch_loss, label_counts, loss_weights
+from allegro_dist.training.loss import batch_loss, loss_weights
 from allegro_dist.training.metrics import ErrorSums
-from allegro_dist.training.prediction import errors_of, predict
-from allegro_dist.training.sampler import epoch_batches, rank_share
+from allegro_dist.training.prediction import Errors, errors_of, predict
+from allegro_dist.training.sampler import balanced_shares, epoch_batches
 from allegro_dist.training.schedule import Schedule, run_progress
 
 MAX_REFUSED = 10
@@ -50,14 +51,14 @@ class Trainer:
     `epoch` is the number of complete epochs, `position` the number of batches done of the next.
     """
 
-    def __init__(self, potential: Potential, train: Sequence[Graph], val: Sequence[Graph], config: TrainingConfig,
+    def __init__(self, potential: Potential, train: Graphs, val: Graphs, config: TrainingConfig,
                  seed: int, ranks: Ranks) -> None:  # fmt: skip
         self.config, self.seed, self.ranks = config, seed, ranks
         self.potential = potential.to(ranks.device)
         self.evaluator = make_evaluator(potential, config.step, ranks.device, config.threads)
-        self.train_graphs = list(train)
-        self.val_batches = evaluation_batches(val[ranks.rank :: ranks.size], ranks.device)
-        self.counts = label_counts(train)
+        self.train_graphs, self.costs, self.counts = train, train.num_edges, train.label_counts
+        mine = balanced_shares(range(len(val)), val.num_edges.tolist(), ranks.size)[ranks.rank]
+        self.val_batches = EvaluationBatches(val, ranks.device, mine)
         self.with_stress = config.loss.stress > 0
 
         trainable = {name: p for name, p in potential.named_parameters() if p.requires_grad}
@@ -93,12 +94,7 @@ class Trainer:
         self.flat.zero_gradients()
         # Divided by the counts of the global batch: gradients of ranks add up to that of one process.
         coefficients = (loss_weights(self.config.loss, progress) / self.counts[indices].sum(0).clamp(min=1)).tolist()
-        mine = rank_share(indices, self.ranks.rank, self.ranks.size)
-        errors, batch = None, None
-        if mine:
-            batch = collate([self.train_graphs[i] for i in mine]).to(self.ranks.device)
-            errors = errors_of(predict(self.evaluator, batch, stress=self.with_stress), batch)
-            batch_loss(errors, batch, coefficients).backward()
+        passes = [self._differentiate(frames, coefficients) for frames in self._passes(indices)]
         # A stop signal on any rank, and rank 0's clock, ride along: all ranks act on the same values.
         riders = [float(self.stop_signal > 0), self._clock_minutes() if self.ranks.is_main else 0.0]
         stop, self.minutes = self.flat.reduce(self.ranks, riders)
@@ -108,13 +104,26 @@ class Trainer:
             self.optimizer.step()
             self.average.update()
             self.refused_in_a_row = 0
-            if errors is not None and batch is not None:
+            for errors, batch in passes:
                 self.train_errors.add(errors, batch)
         else:
             self._refuse(indices)
         self.num_steps += 1
         self.position += 1
         return not stop
+
+    def _passes(self, indices: list[int]) -> list[list[int]]:
+        """The frames of a global batch that this rank takes, in the passes in which it takes them; may be none."""
+        shares = balanced_shares(indices, self.costs[indices].tolist(), self.ranks.size)
+        mine = shares[self.ranks.rank]
+        return [part for part in balanced_shares(mine, self.costs[mine].tolist(), self.config.accumulate) if part]
+
+    def _differentiate(self, frames: list[int], coefficients: list[float]) -> tuple[Errors, Batch]:
+        """Add the loss's gradient over some frames to the gradients."""
+        batch = self.train_graphs.batch(frames).to(self.ranks.device)
+        errors = errors_of(predict(self.evaluator, batch, stress=self.with_stress), batch)
+        batch_loss(errors, batch, coefficients).backward()
+        return errors.detached(), batch
 
     def _refuse(self, indices: list[int]) -> None:
         self.num_refused += 1
@@ -130,9 +139,9 @@ class Trainer:
 
     def run_epoch(self) -> Iterator[bool]:
         """The rest of the present epoch, step by step; yields False, and ends, when told to stop."""
-        batches = epoch_batches(len(self.train_graphs), self.config.batch_size, self.seed, self.epoch)
         self.potential.train()
-        for indices in batches[self.position :]:
+        size = len(self.train_graphs), self.config.batch_size
+        for indices in epoch_batches(*size, self.seed, self.epoch, first=self.position):
             go_on = self.step(indices)
             yield go_on
             if not go_on or self.out_of_time():
@@ -252,5 +261,3 @@ class Trainer:
         for name in ("epoch", "position", "num_steps", "num_refused", "refused_in_a_row", "minutes", "learning_rate"):
             setattr(self, name, state[name])
         self.earlier_minutes, self.clock = self.minutes, time.monotonic()
-        if self.position >= self.num_batches:
-            self.end_epoch()

@@ -14,13 +14,8 @@ import torch
 from torch import Tensor
 
 from allegro_dist.config import LossConfig
-from allegro_dist.data.graph import Batch, Graph
+from allegro_dist.data.graph import Batch
 from allegro_dist.training.prediction import Errors
-
-
-def label_counts(graphs: Sequence[Graph]) -> Tensor:
-    """[F, 3] number of labels of each frame: energies, force components, stress components."""
-    return torch.tensor([[g.has_energy, 3 * g.num_atoms * g.has_forces, 9 * g.has_stress] for g in graphs]).double()
 
 
 def loss_weights(config: LossConfig, progress: float = 1.0) -> Tensor:

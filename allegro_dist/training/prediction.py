@@ -28,6 +28,11 @@ class Errors(NamedTuple):
     forces: Tensor  # [N, 3]
     stress: Tensor | None  # [B, 3, 3]
 
+    def detached(self) -> Errors:
+        """The same values without their history, which holds memory."""
+        stress = None if self.stress is None else self.stress.detach()
+        return Errors(self.energy.detach(), self.forces.detach(), stress)
+
 
 def predict(evaluator: Evaluator, batch: Batch, *, stress: bool) -> Prediction:
     """Evaluate a batch."""

@@ -11,16 +11,16 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from allegro_dist.data.graph import Batch, Graph
+from allegro_dist.data.frames import Graphs
 from allegro_dist.data.statistics import least_squares_shift
 from allegro_dist.data.structure import DataError
 from allegro_dist.potential import Potential
 from allegro_dist.training.distributed import Ranks
-from allegro_dist.training.evaluate import evaluation_batches, predictions
+from allegro_dist.training.evaluate import EvaluationBatches, predictions
 from allegro_dist.training.prediction import Evaluator, predict
 
 
-def scale_factor(potential: Potential, evaluator: Evaluator, graphs: Sequence[Graph], ranks: Ranks) -> float:
+def scale_factor(potential: Potential, evaluator: Evaluator, graphs: Graphs, ranks: Ranks) -> float:
     """The factor of all scales that fits the forces best: <F_m . (F - F_0)> / <F_m . F_m>.
 
     F_m is the model's part of the forces, F_0 that of the core repulsion.  Raises DataError for forces that are missing
@@ -41,9 +41,7 @@ def scale_factor(potential: Potential, evaluator: Evaluator, graphs: Sequence[Gr
     return float(product / square)
 
 
-def shift_changes(
-    evaluator: Evaluator, graphs: Sequence[Graph], free: Sequence[bool], ranks: Ranks
-) -> tuple[float, ...]:
+def shift_changes(evaluator: Evaluator, graphs: Graphs, free: Sequence[bool], ranks: Ranks) -> tuple[float, ...]:
     """[T] what to add to the shifts so that the energies per atom of a free type fit best, eV; 0 for the other types.
 
     Where the compositions leave changes undetermined, those nearest to equal are taken, as for a new model.
@@ -79,5 +77,5 @@ def _without_model(potential: Potential) -> Iterator[None]:
             potential.scale.copy_(scale)
 
 
-def _share(graphs: Sequence[Graph], ranks: Ranks) -> list[Batch]:
-    return evaluation_batches(graphs[ranks.rank :: ranks.size], ranks.device)
+def _share(graphs: Graphs, ranks: Ranks) -> EvaluationBatches:
+    return EvaluationBatches(graphs, ranks.device, range(ranks.rank, len(graphs), ranks.size))

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from allegro_dist.config import RunConfig, dump, to_dict
-from allegro_dist.data.dataset import Frames, build_graphs, find_type_names, load_frames
+from allegro_dist.data.dataset import Frames, load_frames
+from allegro_dist.data.frames import FrameSet
 from allegro_dist.data.statistics import Statistics, compute_statistics
-from allegro_dist.data.structure import Structure
 from allegro_dist.potential import DTYPES, Potential, pair_cutoffs
 from allegro_dist.training import checkpoint
 from allegro_dist.training.distributed import Ranks, start_ranks, stop_ranks
-from allegro_dist.training.evaluate import error_sums, evaluation_batches, parity_of
+from allegro_dist.training.evaluate import EvaluationBatches, error_sums, parity_of
 from allegro_dist.training.freeze import freeze
 from allegro_dist.training.log import RunLog, require_tensorboard
 from allegro_dist.training.loop import Trainer
@@ -60,8 +60,8 @@ def _train(config: RunConfig, ranks: Ranks, load_potential: LoadPotential) -> Pa
     source = load_potential(config.start.model, config.start.weights) if config.start.model and not state else None
     type_names = _type_names(config, frames, state, source)
     cutoffs, dtype = pair_cutoffs(config.model, type_names), DTYPES[config.model.dtype]
-    train_graphs = build_graphs(frames.train, type_names, cutoffs, dtype)
-    val_graphs = build_graphs(frames.val, type_names, cutoffs, dtype)
+    train_graphs = frames.train.graphs(type_names, cutoffs, dtype)
+    val_graphs = frames.val.graphs(type_names, cutoffs, dtype)
     if state:
         potential, statistics = checkpoint.build_from(state), checkpoint.statistics_of(state)
     else:
@@ -81,6 +81,8 @@ def _train(config: RunConfig, ranks: Ranks, load_potential: LoadPotential) -> Pa
     ranks.barrier()
     with ProgressDisplay(shown=ranks.is_main) as display, trainer.stopped_by_signals():
         display.message(_summary(config, trainer, frames, statistics))
+        if trainer.train_graphs.remark:
+            display.message(trainer.train_graphs.remark)
         stopped = _epochs(trainer, display, log, folder, identity)
     log.close()
     if stopped:
@@ -140,7 +142,7 @@ def _read_state(path: Path, config: RunConfig, digest: str) -> dict[str, Any]:
 def _type_names(config: RunConfig, frames: Frames, state: dict[str, Any], source: Potential | None) -> tuple[str, ...]:
     if state:
         return checkpoint.statistics_of(state).type_names
-    found = config.model.type_names or find_type_names([*frames.train, *frames.val, *frames.test])
+    found = config.model.type_names or frames.symbols()
     return found if source is None or config.model.type_names else start_types(source, found)
 
 
@@ -159,21 +161,17 @@ def finish(folder: Path, config: RunConfig, frames: Frames, records: list[dict[s
         "data": {"digest": frames.digest, "train": len(frames.train), "val": len(frames.val), "test": len(frames.test)},
         "statistics": identity["statistics"],
     }
-    for name, structures in (("val", frames.val), ("test", frames.test)):
-        if structures:
-            results[name] = _measure(potential, config, structures, folder / "parity.png", f"{name} frames")
+    for name, part in (("val", frames.val), ("test", frames.test)):
+        if len(part):
+            results[name] = _measure(potential, config, part, folder / "parity.png", f"{name} frames")
     checkpoint.write_atomically(folder / "results.json", json.dumps(results, indent=2).encode())
     plot_learning_curve(records, folder / "learning_curve.png")
 
 
-def _measure(
-    potential: Potential, config: RunConfig, structures: list[Structure], picture: Path, title: str
-) -> dict[str, Any]:
+def _measure(potential: Potential, config: RunConfig, frames: FrameSet, picture: Path, title: str) -> dict[str, Any]:
     used, device = potential.parameters_used, potential.shift.device
-    graphs = build_graphs(
-        structures, used.type_names, pair_cutoffs(used.config, used.type_names), DTYPES[config.model.dtype]
-    )
-    batches = evaluation_batches(graphs, device)
+    graphs = frames.graphs(used.type_names, pair_cutoffs(used.config, used.type_names), DTYPES[config.model.dtype])
+    batches = EvaluationBatches(graphs, device)
     errors = error_sums(potential, batches, used.type_names, device).result()
     plot_parity(parity_of(potential, batches, device), errors, picture, title)
     return errors

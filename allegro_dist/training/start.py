@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from allegro_dist.config import ConfigError, ModelConfig, RunConfig
-from allegro_dist.data.graph import Graph
+from allegro_dist.data.frames import Graphs
 from allegro_dist.data.statistics import Statistics
 from allegro_dist.potential import Potential, build_potential, pair_cutoffs
 from allegro_dist.training.distributed import Ranks
@@ -36,7 +36,7 @@ def start_types(source: Potential, found: Sequence[str]) -> tuple[str, ...]:
 
 
 def first_potential(
-    config: RunConfig, statistics: Statistics, source: Potential | None, graphs: Sequence[Graph], ranks: Ranks
+    config: RunConfig, statistics: Statistics, source: Potential | None, graphs: Graphs, ranks: Ranks
 ) -> tuple[Potential, Statistics]:
     """The potential that a run begins with, and the statistics that it is built with.
 

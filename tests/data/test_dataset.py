@@ -24,18 +24,18 @@ def load(seed=0, **changes):
 
 def test_split_is_disjoint_and_complete(path):
     frames = load(train=path, val=0.3)
-    sources = [s.source for s in frames.train + frames.val]
+    sources = [s.source for part in (frames.train, frames.val) for s in part.structures()]
     assert (len(frames.train), len(frames.val)) == (8, 3)
     assert len(set(sources)) == 11
 
 
 def test_split_follows_the_seed(path):
-    val = [[s.source for s in load(seed, train=path, val=0.3).val] for seed in (0, 0, 1)]
+    val = [[s.source for s in load(seed, train=path, val=0.3).val.structures()] for seed in (0, 0, 1)]
     assert val[0] == val[1] != val[2]
 
 
 def test_isolated_atom_stays_in_the_training_set(path):
-    assert all(len(s.symbols) > 1 for seed in range(20) for s in load(seed, train=path, val=0.3).val)
+    assert all(len(s.symbols) > 1 for seed in range(20) for s in load(seed, train=path, val=0.3).val.structures())
 
 
 def test_max_frames_counts_validation_in(path):

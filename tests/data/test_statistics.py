@@ -8,6 +8,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from allegro_dist.config import AllegroConfig, ConfigError
 from allegro_dist.data.dataset import build_graphs, find_type_names
+from allegro_dist.data.frames import FrameList, GraphList
 from allegro_dist.data.statistics import compute_statistics, isolated_shift, least_squares_shift
 from allegro_dist.data.structure import DataError, from_atoms
 from allegro_dist.potential import pair_cutoffs
@@ -22,7 +23,7 @@ TYPE_NAMES = find_type_names(STRUCTURES)
 def statistics(structures=STRUCTURES, isolated=(), **changes):
     config = replace(AllegroConfig(r_max=4.0, pair_cutoffs={"H-H": 3.0}), **changes)
     graphs = build_graphs(structures, TYPE_NAMES, pair_cutoffs(config, TYPE_NAMES), torch.float64)
-    return compute_statistics(config, TYPE_NAMES, structures, graphs, isolated), graphs
+    return compute_statistics(config, TYPE_NAMES, FrameList(structures), GraphList(graphs), isolated), graphs
 
 
 def isolated_atom(symbol, energy):

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from allegro_dist.config import AllegroConfig, LossConfig, ScheduleConfig, TrainingConfig
 from allegro_dist.data.dataset import build_graphs, find_type_names
+from allegro_dist.data.frames import GraphList
 from allegro_dist.data.graph import collate
 from allegro_dist.data.structure import from_atoms
 from allegro_dist.potential import build_potential, pair_cutoffs
@@ -16,10 +17,10 @@ from allegro_dist.training.distributed import LaunchError, start_ranks
 from allegro_dist.training.ema import MovingAverage
 from allegro_dist.training.evaluate import evaluate_potential
 from allegro_dist.training.flat import FlatParameters
-from allegro_dist.training.loss import batch_loss, label_counts, loss_weights
+from allegro_dist.training.loss import batch_loss, loss_weights
 from allegro_dist.training.prediction import errors_of, predict
 from allegro_dist.training.progress import ProgressDisplay
-from allegro_dist.training.sampler import epoch_batches, rank_share
+from allegro_dist.training.sampler import balanced_shares, epoch_batches
 from allegro_dist.training.schedule import Schedule, run_progress
 from tests.data.frames import labelled_atoms
 
@@ -52,7 +53,7 @@ def gradients(potential, graphs, counts, weights):
 
 
 def test_loss_gradients_of_shares_add_up_to_that_of_the_batch(potential, graphs):
-    weights, counts = loss_weights(LossConfig(energy=1, forces=2, stress=30)), label_counts(graphs).sum(0)
+    weights, counts = loss_weights(LossConfig(energy=1, forces=2, stress=30)), GraphList(graphs).label_counts.sum(0)
     whole = gradients(potential, graphs, counts, weights)
     parts = sum(gradients(potential, graphs[r::2], counts, weights) for r in range(2))
     torch.testing.assert_close(parts, whole, rtol=1e-12, atol=1e-14)
@@ -106,16 +107,38 @@ def test_predicted_stress_is_the_strain_derivative_of_the_energy(potential):
 
 
 def test_epoch_batches_take_every_frame_once():
-    batches = epoch_batches(11, 4, seed=5, epoch=2)
+    batches = list(epoch_batches(11, 4, seed=5, epoch=2))
     assert [len(b) for b in batches] == [4, 4, 3]
     assert sorted(sum(batches, [])) == list(range(11))
-    assert batches == epoch_batches(11, 4, seed=5, epoch=2)
-    assert batches != epoch_batches(11, 4, seed=5, epoch=3) != epoch_batches(11, 4, seed=6, epoch=2)
 
 
-def test_rank_shares_are_a_partition():
-    shares = [rank_share([7, 3, 5], r, 4) for r in range(4)]
-    assert sorted(sum(shares, [])) == [3, 5, 7] and shares[3] == []
+def test_epoch_batches_follow_seed_and_epoch():
+    draws = [list(epoch_batches(11, 4, seed, epoch)) for seed, epoch in ((5, 2), (5, 2), (5, 3), (6, 2))]
+    assert draws[0] == draws[1] and draws[0] != draws[2] != draws[3] != draws[0]
+
+
+def test_epoch_batches_go_on_from_a_position():
+    assert list(epoch_batches(11, 4, 5, 2, first=1)) == list(epoch_batches(11, 4, 5, 2))[1:]
+
+
+def test_shares_are_a_partition_with_empty_parts():
+    shares = balanced_shares([7, 3, 5], [1, 1, 1], 4)
+    assert sorted(sum(shares, [])) == [3, 5, 7] and [] in shares
+
+
+def test_shares_of_one_keep_the_order():
+    assert balanced_shares([7, 3, 5], [1, 9, 4], 1) == [[7, 3, 5]]
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_shares_have_nearly_equal_edges(size):
+    costs = np.random.default_rng(0).integers(20, 4000, 32).tolist()  # molecules and cells in one batch
+    sums = [sum(costs[i] for i in share) for share in balanced_shares(range(32), costs, size)]
+    assert max(sums) < 1.02 * sum(costs) / size
+
+
+def test_frames_without_edges_are_shared_out_too():
+    assert sorted(map(len, balanced_shares(range(8), [0] * 8, 4))) == [2, 2, 2, 2]
 
 
 def test_moving_average_follows_its_recursion_and_gives_the_weights_back():

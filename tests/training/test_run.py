@@ -13,6 +13,7 @@ from ase.io import read, write
 
 from allegro_dist.config import ConfigError, dump
 from allegro_dist.config import load as load_configuration
+from allegro_dist.data.build import BuildOptions, build_set
 from allegro_dist.data.structure import DataError, read_structures
 from allegro_dist.training import checkpoint
 from allegro_dist.training.checkpoint import CheckpointError, load_run
@@ -291,3 +292,29 @@ def test_frames_without_forces_train_energies_when_allowed(data, tmp_path):
         train(small_run(tmp_path / "run", str(tmp_path / "partly.xyz"), settings))
     train(small_run(tmp_path / "run", str(tmp_path / "partly.xyz"), settings, data={"allow_missing_forces": True}))
     assert records_of(tmp_path / "run")[-1]["epoch"] == 2
+
+
+# --- sets on disk ----------------------------------------------------------------------------------------------------
+
+
+def test_run_on_a_set_on_disk_equals_that_on_its_files_to_the_bit(data, tmp_path):
+    build_set(tmp_path / "set.h5", [data], BuildOptions(r_max=3.5))
+    train(small_run(tmp_path / "files", data))
+    train(small_run(tmp_path / "set", str(tmp_path / "set.h5")))
+    assert torch.equal(weights_of(tmp_path / "files"), weights_of(tmp_path / "set"))
+    files, stored = (json.loads((tmp_path / name / "results.json").read_text())["val"] for name in ("files", "set"))
+    assert files == stored
+
+
+def test_parts_of_a_set_train_validate_and_test(data, tmp_path):
+    build_set(tmp_path / "set.h5", [data], BuildOptions(r_max=3.5, val=0.2, test=0.2))
+    parts = {name: f"{tmp_path}/set.h5@{name}" for name in ("val", "test")}
+    train(small_run(tmp_path / "run", f"{tmp_path}/set.h5@train", {"max_epochs": 1}, data=parts))
+    counts = json.loads((tmp_path / "run" / "results.json").read_text())["data"]
+    assert (counts["train"], counts["val"], counts["test"]) == (6, 2, 2)
+
+
+def test_whole_of_a_split_set_is_no_training_data(data, tmp_path):
+    build_set(tmp_path / "set.h5", [data], BuildOptions(r_max=3.5, val=0.2))
+    with pytest.raises(DataError, match=r"set.h5 is split into parts: take .*set.h5@train"):
+        train(small_run(tmp_path / "run", f"{tmp_path}/set.h5"))
