@@ -22,7 +22,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command("train", "train a potential, or go on with an interrupted run"),
-    "dataset": Command("dataset", "make a set of frames on disk that training reads frame by frame"),
+    "dataset": Command("dataset", "make a set of frames on disk for training, or look at one"),
     "evaluate": Command("evaluate", "errors of a run's best weights, or of an archive, on labelled frames"),
     "deploy": Command("deploy", "export a run's best weights as an archive for LAMMPS and ASE"),
     "inspect": Command("inspect", "print the model card of an archive"),

@@ -67,6 +67,15 @@ def test_dataset_build_makes_parts_that_evaluate_reads(run, capsys):
     assert capsys.readouterr().out.startswith("3 frames, 12 atoms")
 
 
+def test_dataset_info_tells_of_a_set_and_of_what_is_wrong(run, capsys):
+    assert main(["dataset", "info", str(run / "train.xyz"), "--cutoffs", "3", "--plots", str(run / "set.png")]) == 0
+    clean = capsys.readouterr().out
+    assert "12 frames, 48 atoms" in clean and "neighbors within 3 A: 11.9" in clean and "WARNING" not in clean
+    assert (run / "set.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["dataset", "info", str(run / "train.xyz"), str(run / "train.xyz")]) == 0
+    assert "WARNING, duplicates: 12 of 24 frames repeat another one" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

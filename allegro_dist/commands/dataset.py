@@ -1,4 +1,4 @@
-"""`allegro-dist dataset build`: make a set on disk for training, from files."""
+"""`allegro-dist dataset`: make a set on disk from files (build), or look at one, or at files (info)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import time
 from pathlib import Path
 
 from allegro_dist.data.build import ENERGY_UNITS, LENGTH_UNITS, BuildOptions, build_set
+from allegro_dist.data.faults import find_faults
 from allegro_dist.data.set_file import SUFFIX
-from allegro_dist.data.structure import DataError
+from allegro_dist.data.structure import DataError, iterate_structures
+from allegro_dist.data.survey import count_neighbors, survey
+from allegro_dist.data.survey_report import lines, plot
 
 READABLE = "files that ASE reads, npz files as MD17 is given, or sets on disk"
 
@@ -18,6 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
     text = "make a set on disk, neighbor lists included, that training reads frame by frame"
     _add_build(actions.add_parser("build", help=text, description=text))
+    text = "what a set, or files, consist of, and what is probably wrong with them"
+    _add_info(actions.add_parser("info", help=text, description=text))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,6 +74,25 @@ def _build(args: argparse.Namespace) -> int:
     )
     for reason, count in built.left_out.items():
         print(f"left out: {count} frames, {reason}")
+    return 0
+
+
+def _add_info(p: argparse.ArgumentParser) -> None:
+    p.add_argument("files", nargs="+", metavar="FILE", help=READABLE)
+    p.add_argument(
+        "--cutoffs", type=float, nargs="+", default=(4.0, 5.0, 6.0), metavar="R", help="to count neighbors (4 5 6 A)"
+    )
+    p.add_argument("--plots", metavar="FILE.png", help="draw histograms there")
+    p.set_defaults(act=_info)
+
+
+def _info(args: argparse.Namespace) -> int:
+    found = survey(iterate_structures(args.files))
+    neighbors = count_neighbors(found.sample, args.cutoffs)
+    for line in lines(found, neighbors, find_faults(found)):
+        print(line)
+    if args.plots:
+        plot(found, neighbors, Path(args.plots))
     return 0
 
 

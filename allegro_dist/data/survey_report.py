@@ -1,0 +1,96 @@
+"""A survey for people: lines of text, and one picture."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from allegro_dist.data.faults import Fault
+from allegro_dist.data.filters import energy_deviations
+from allegro_dist.data.statistics import least_squares_shift
+from allegro_dist.data.structure import Array
+from allegro_dist.data.survey import NeighborCounts, Survey
+
+MOST_FORMULAS = 10
+
+
+def lines(survey: Survey, neighbors: Sequence[NeighborCounts], faults: Sequence[Fault]) -> Iterator[str]:
+    """Composition, ranges, neighbor counts, and what is probably wrong."""
+    yield f"{len(survey.sources)} frames, {int(survey.num_atoms.sum())} atoms"
+    totals = survey.compositions.sum(0).astype(int)
+    yield "elements: " + ", ".join(f"{name} {count}" for name, count in zip(survey.symbols, totals, strict=True))
+    formulas = Counter(survey.formulas).most_common()
+    shown = ", ".join(f"{name} ({count})" for name, count in formulas[:MOST_FORMULAS])
+    more = len(formulas) - MOST_FORMULAS
+    yield f"formulas: {shown}" + (f", and {more} more" if more > 0 else "")
+    yield ""
+    yield f"{'':34} {'frames':>8} {'lowest':>12} {'median':>12} {'highest':>12}"
+    for name, values in _ranges(survey):
+        found = values[np.isfinite(values)]
+        numbers = (found.min(), np.median(found), found.max()) if len(found) else ()
+        yield f"{name:34} {len(found):8}" + "".join(f" {x:12.5g}" for x in numbers)
+    yield ""
+    for count in neighbors:
+        low, high = np.percentile(count.per_atom, (0, 100))
+        yield f"neighbors within {count.cutoff:g} A: {count.per_atom.mean():.1f} (from {low:.0f} to {high:.0f})"
+    for fault in faults:
+        yield ""
+        yield f"WARNING, {fault.name}: {fault.finding}."
+        yield f"    {fault.advice}."
+
+
+def plot(survey: Survey, neighbors: Sequence[NeighborCounts], path: Path) -> None:
+    """Histograms of energies, forces, sizes and densities, and neighbors per cutoff, as one PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    axes = figure.subplots(2, 3).flatten()
+    energies = _beyond_composition(survey)
+    _histogram(axes[0], energies, "energy beyond composition, eV/atom")
+    _histogram(axes[1], survey.force_max, "largest force in a frame, eV/A")
+    _histogram(axes[2], survey.num_atoms, "atoms in a frame")
+    _histogram(axes[3], survey.densities * 1e3, "atoms per nm$^3$ (bulk)")
+    _histogram(axes[4], survey.pressure * 160.2177, "pressure, GPa")
+    cutoffs = [n.cutoff for n in neighbors]
+    low, middle, high = (np.array([np.percentile(n.per_atom, q) for n in neighbors]) for q in (5, 50, 95))
+    axes[5].plot(cutoffs, middle, "o-", color="C0")
+    axes[5].fill_between(cutoffs, low, high, color="C0", alpha=0.25, linewidth=0)
+    axes[5].set(xlabel="cutoff, A", ylabel="neighbors: median, 5 to 95 %")
+    figure.savefig(path, dpi=120)
+
+
+def _ranges(survey: Survey) -> list[tuple[str, Array]]:
+    several = survey.num_atoms > 1
+    deviations = np.full(len(several), np.nan)
+    deviations[several] = energy_deviations(survey.compositions[several], survey.energies[several])
+    deviations[np.isnan(survey.energies)] = np.nan
+    return [
+        ("atoms", survey.num_atoms),
+        ("energy, eV/atom", survey.energies / survey.num_atoms),
+        ("  beyond composition, eV/atom", _beyond_composition(survey)),
+        ("  in robust standard deviations", deviations),
+        ("force, rms of components, eV/A", survey.force_rms),
+        ("force, largest on an atom, eV/A", survey.force_max),
+        ("pressure, GPa", survey.pressure * 160.2177),
+        ("density, atoms/A^3", survey.densities),
+    ]
+
+
+def _beyond_composition(survey: Survey) -> Array:
+    """[F] energy per atom less the least-squares fit over compositions, eV."""
+    out = np.full(len(survey.sources), np.nan)
+    labelled = np.isfinite(survey.energies)
+    if labelled.any():
+        counts = survey.compositions[labelled]
+        shift = np.array(least_squares_shift(counts, survey.energies[labelled]))
+        out[labelled] = (survey.energies[labelled] - counts @ shift) / counts.sum(1)
+    return out
+
+
+def _histogram(axes: object, values: Array, label: str) -> None:
+    found = values[np.isfinite(values)]
+    axes.hist(found, bins=60, color="C0", log=True)  # type: ignore[attr-defined]
+    axes.set(xlabel=label if len(found) else f"{label}: none", ylabel="frames")  # type: ignore[attr-defined]
