@@ -25,6 +25,7 @@ COMMANDS = {
     "dataset": Command("dataset", "make a set of frames on disk for training, or look at one"),
     "evaluate": Command("evaluate", "errors of a run's best weights, or of an archive, on labelled frames"),
     "deploy": Command("deploy", "export a run's best weights as an archive for LAMMPS and ASE"),
+    "import": Command("import_model", "rewrite a trained model of nequip-allegro as a run or an archive of ours"),
     "inspect": Command("inspect", "print the model card of an archive"),
     "lmp": Command("lmp", "start the installed LAMMPS with pair style allegro loaded; also under mpiexec"),
 }

@@ -61,6 +61,8 @@ class AllegroConfig:
     """Number of splines that overlap at a point (spline basis only)."""
     envelope_power: Annotated[int, Field(ge=2, le=20)] = 6
     """Exponent p of the polynomial envelope (Bessel basis only)."""
+    num_embedding_features: Count | None = None
+    """Width of the embedding of type pair and distance, before the two-body MLP; null: num_scalar_features."""
     two_body_mlp_depth: Annotated[int, Field(ge=0)] = 1
     """Hidden layers of the MLP behind the radial functions; 0: a linear map."""
     two_body_mlp_width: Count = 64
@@ -86,13 +88,16 @@ class AllegroConfig:
     """Let training change the scales and shifts."""
     zbl: bool = False
     """Add the Ziegler-Biersack-Littmark core repulsion between all pairs."""
+    zbl_envelope_power: Annotated[int, Field(ge=2, le=20)] | None = None
+    """Exponent p of the polynomial that brings the core repulsion to zero at the cutoff; null: envelope_power."""
     dtype: Literal["float32", "float64"] = "float32"
     """Precision of weights and edges; energies are summed in float64."""
 
     @model_validator(mode="after")
     def _check(self) -> AllegroConfig:
-        if self.radial_basis == "bessel" and self.num_scalar_features % 2:
-            raise ValueError(f"num_scalar_features must be even for the type embedding, got {self.num_scalar_features}")
+        if self.radial_basis == "bessel" and self.embedding_width % 2:
+            name = "num_scalar_features" if self.num_embedding_features is None else "num_embedding_features"
+            raise ValueError(f"{name} must be even for the type embedding, got {self.embedding_width}")
         if self.radial_basis == "spline" and self.spline_span > self.num_radial:
             raise ValueError(f"spline_span must not exceed num_radial = {self.num_radial}, got {self.spline_span}")
         for pair, cutoff in self.pair_cutoffs.items():
@@ -101,6 +106,14 @@ class AllegroConfig:
             if cutoff > self.r_max:
                 raise ValueError(f"pair_cutoffs: {pair} = {cutoff} exceeds r_max = {self.r_max}")
         return self
+
+    @property
+    def embedding_width(self) -> int:
+        return self.num_embedding_features or self.num_scalar_features
+
+    @property
+    def repulsion_power(self) -> int:
+        return self.zbl_envelope_power or self.envelope_power
 
 
 ModelConfig = AllegroConfig

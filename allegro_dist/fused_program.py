@@ -188,7 +188,7 @@ def _constants(potential: Potential, model: Allegro) -> dict[str, Tensor]:
         "scale": potential.scale.detach().double().cpu(),
         "shift": potential.shift.detach().double().cpu(),
         "charges": repulsion.charges.cpu() if repulsion is not None else torch.zeros(0, dtype=torch.float64),
-        "zbl_envelope_power": torch.tensor(used.config.envelope_power),
+        "zbl_envelope_power": torch.tensor(used.config.repulsion_power),
     }
 
 

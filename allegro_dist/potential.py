@@ -188,7 +188,7 @@ def build_potential(
         if unknown:
             raise ConfigError(f"model.zbl needs chemical symbols as type names, got {unknown}")
         charges = torch.tensor([float(atomic_numbers[n]) for n in type_names], dtype=torch.float64)
-        repulsion = CoreRepulsion(charges, cutoffs, config.envelope_power)
+        repulsion = CoreRepulsion(charges, cutoffs, config.repulsion_power)
     dtype, previous = DTYPES[config.dtype], torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

@@ -1,4 +1,4 @@
-"""No import runs up or sideways: nn <- models <- potential <- deploy, simulate, training <- commands <- cli."""
+"""No import runs up or sideways: nn <- models <- potential <- deploy, simulate, training, importing <- commands."""
 
 import ast
 from pathlib import Path
@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "deploy": {"config", "nn", "models", "potential", "fused_program", "compiled", "engine", "versions"},
     "training": {"config", "data", "models", "potential", "fused_program", "compiled", "versions"},
     "simulate": {"config", "data", "potential", "deploy", "engine", "compiled"},
+    "importing": {"config", "data", "models", "nn", "potential", "engine"},
     "cli": {"commands"},
 }
 

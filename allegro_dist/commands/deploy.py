@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ import torch
 from allegro_dist.compiled import is_built
 from allegro_dist.config import load
 from allegro_dist.data.dataset import open_frames
-from allegro_dist.data.graph import build_graph
+from allegro_dist.data.graph import Graph, build_graph
 from allegro_dist.deploy.archive import load_archive, save_archive
 from allegro_dist.deploy.tables import Probe, choose_tables
 from allegro_dist.engine import Engine
@@ -35,6 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="best",
         help="averaged weights of which epoch, by validation (best)",
     )
+    add_table_arguments(parser)
+
+
+def add_table_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tolerance",
         type=float,
@@ -48,21 +54,35 @@ def run(args: argparse.Namespace) -> int:
     potential = load_run(args.run, args.weights)
     if args.dtype:
         potential = in_dtype(potential, args.dtype)
-    output = Path(args.output)
     results = Path(args.run) / "results.json"
-    dtype = potential.parameters_used.config.dtype
-    tolerance = TABLE_TOLERANCE[dtype] if args.tolerance is None else args.tolerance
-    tables = choose_tables(potential, _probes(args.run, potential) if tolerance else [], tolerance)
-    card = save_archive(output, potential, json.loads(results.read_text()) if results.exists() else {}, tables)
+    tolerance = table_tolerance(args, potential)
+    probes = _probes(args.run, potential) if tolerance else []
+    origin = json.loads(results.read_text()) if results.exists() else {}
+    print(export(Path(args.output), potential, origin, probes, tolerance))
+    return 0
+
+
+def table_tolerance(args: argparse.Namespace, potential: Potential) -> float:
+    """As asked, or the default of the potential's precision."""
+    if args.tolerance is None:
+        return TABLE_TOLERANCE[potential.parameters_used.config.dtype]
+    return float(args.tolerance)
+
+
+def export(
+    output: Path, potential: Potential, origin: dict[str, Any], probes: Sequence[Probe], tolerance: float
+) -> str:
+    """Write an archive with tables as the tolerance allows, and pass its self-checks; returns a line about it."""
+    tables = choose_tables(potential, probes, tolerance)
+    card = save_archive(output, potential, origin, tables)
     load_archive(output)  # its self-checks, here at least: in Python, and as LAMMPS will run it
     if is_built():
         Engine(output)
-    print(
+    return (
         f"{output}: {card['family']}, {' '.join(card['type_names'])}, r_max {card['r_max']} A, {card['dtype']}, "
         f"{card['num_parameters']} weights, {output.stat().st_size / 1e6:.2f} MB; "
         f"{tables[0].intervals or 'no'} table intervals; self-check passed"
     )
-    return 0
 
 
 def _probes(run: str, potential: Potential) -> list[Probe]:
@@ -76,4 +96,8 @@ def _probes(run: str, potential: Potential) -> list[Probe]:
     cutoffs = pair_cutoffs(used.config, used.type_names)
     chosen = np.flatnonzero(frames.num_atoms > 1)[:: max(1, len(frames) // NUM_PROBES)].tolist()
     graphs = [build_graph(s, used.type_names, cutoffs, torch.float64) for s in frames.subset(chosen).structures()]
+    return probes_of(graphs)
+
+
+def probes_of(graphs: Iterable[Graph]) -> list[Probe]:
     return [Probe(g.edge_vectors, g.edge_index, g.atom_types) for g in graphs]

@@ -44,7 +44,7 @@ class Allegro(InteratomicModel):
     def __init__(self, config: AllegroConfig, cutoffs: Tensor, avg_num_neighbors: Sequence[float]) -> None:
         super().__init__()
         num_types, channels, scalars = cutoffs.shape[0], config.num_tensor_features, config.num_scalar_features
-        orders, layers = config.l_max + 1, config.num_layers
+        embedded, orders, layers = config.embedding_width, config.l_max + 1, config.num_layers
         dtype = torch.get_default_dtype()
         self.empty_length = 2.0 * float(cutoffs.max())
         self.num_types = num_types
@@ -56,11 +56,11 @@ class Allegro(InteratomicModel):
         self.register_buffer("order_mask", torch.eye(orders, dtype=dtype)[order_of], persistent=False)
 
         self.embedding: nn.Module = (
-            BesselEmbedding(num_types, scalars, config.num_radial, config.envelope_power, config.bessel_trainable)
+            BesselEmbedding(num_types, embedded, config.num_radial, config.envelope_power, config.bessel_trainable)
             if config.radial_basis == "bessel"
-            else SplineEmbedding(num_types, scalars, config.num_radial, config.spline_span)
+            else SplineEmbedding(num_types, embedded, config.num_radial, config.spline_span)
         )
-        self.two_body = ScalarMLP([scalars], [scalars], config.two_body_mlp_depth, config.two_body_mlp_width)
+        self.two_body = ScalarMLP([embedded], [scalars], config.two_body_mlp_depth, config.two_body_mlp_width)
         self.start = ScalarMLP([scalars], [scalars, orders * channels, orders * channels], 0, 0)
         irreps = layer_irreps(config.l_max, config.parity, layers)
         self.products = nn.ModuleList(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -120,6 +121,25 @@ def load_run(run_dir: str | os.PathLike[str], which: Literal["best", "last"] = "
         for values, average in zip(flat.flats, state["ema"], strict=True):
             values.data.copy_(average)
     return potential
+
+
+def save_run(run_dir: str | os.PathLike[str], potential: Potential, origin: dict[str, Any]) -> None:
+    """A run folder for weights that no run of ours has trained: to be deployed, evaluated or trained further.
+
+    Args:
+        origin: where they come from, for results.json (plain values).
+
+    Raises CheckpointError when the folder holds a run.
+    """
+    folder, used = Path(run_dir), potential.parameters_used
+    for name in ("last.ckpt", "best.ckpt"):
+        if (folder / name).exists():
+            raise CheckpointError(f"{folder} holds a run already ({name}): take another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    statistics = {name: list(getattr(used, name)) for name in Statistics._fields}
+    identity = {"config": {"model": to_dict(used.config)}, "statistics": statistics, "digest": ""}
+    save(folder / "best.ckpt", {**identity, "weights": potential.state_dict(), "epoch": 0, "errors": {}})
+    write_atomically(folder / "results.json", (json.dumps(origin, indent=2) + "\n").encode())
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Contestant nequip-allegro: that package's model of the same settings, eager or by AOTInductor (see contestant.py).
 
-AOTInductor compiles for minutes, the first time only.
+MODEL is one of those below, or a checkpoint.  AOTInductor compiles for minutes, the first time only.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from allegro.model import AllegroModel
 from contestant import request, serve, silicon
 from nequip.data.ase import from_ase
 from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
+from nequip.integrations.utils import basic_transforms
+from nequip.model.saved_models import load_saved_model
 from nequip.scripts._compile_utils import COMPILE_TARGET_DICT
 from nequip.utils.aot import aot_export_model
 from nequip.utils.global_state import set_global_state
@@ -56,15 +58,20 @@ def main() -> None:
     mode, name, cells, folder = request()
     torch.set_num_threads(1)
     set_global_state(allow_tf32=False)
-    settings = MODELS[name]
-    atoms = silicon(cells, settings["type_names"])
+    if name.endswith(".ckpt"):
+        model = load_saved_model(name).eval()
+        type_names, r_max = model.metadata["type_names"].split(" "), float(model.metadata["r_max"])
+        transforms = basic_transforms(model.metadata, r_max, type_names, {t: t for t in type_names})
+        name = Path(name).parent.name
+    else:
+        type_names, r_max, model = MODELS[name]["type_names"], MODELS[name]["r_max"], None
+        transforms = (ChemicalSpeciesToAtomTypeMapper(type_names), NeighborListTransform(r_max=r_max))
+    atoms = silicon(cells, type_names)
     data = from_ase(atoms)
-    for transform in (
-        ChemicalSpeciesToAtomTypeMapper(settings["type_names"]), NeighborListTransform(r_max=settings["r_max"])
-    ):  # fmt: skip
+    for transform in transforms:
         data = transform(data)
     neighbors = data["edge_index"].shape[1] / len(atoms)
-    model = make_model(**settings, neighbors=neighbors)
+    model = model or make_model(**MODELS[name], neighbors=neighbors)
     if mode == "aotinductor":
         evaluate = compiled(model, data, folder / f"{name}.nequip.pt2")
     else:

@@ -31,6 +31,9 @@ OPTIONS = {
     "pair cutoffs": dict(pair_cutoffs=MIXED_CUTOFFS),
     "trained wavenumbers": dict(bessel_trainable=True),
     "zbl": dict(zbl=True),
+    "zbl with an envelope of its own": dict(zbl=True, zbl_envelope_power=4),
+    "wide embedding": dict(num_embedding_features=96),
+    "linear, wide embedding": dict(num_embedding_features=96, two_body_mlp_depth=0),
 }
 
 

@@ -174,8 +174,10 @@ def test_program_of_every_option(num_types, coupled, basis, zbl):
     assert_program_is_the_model(small_potential(num_types, **options))
 
 
-def test_program_of_trained_wavenumbers_and_another_envelope():
-    potential = small_potential(bessel_trainable=True, envelope_power=4, zbl=True)
+@pytest.mark.parametrize("zbl_envelope_power", (None, 8))
+def test_program_of_trained_wavenumbers_and_other_envelopes(zbl_envelope_power):
+    powers = {"envelope_power": 4, "zbl_envelope_power": zbl_envelope_power}
+    potential = small_potential(bessel_trainable=True, zbl=True, **powers)
     with torch.no_grad():
         potential.model.embedding.wavenumbers += 0.1 * torch.rand(8)
     assert_program_is_the_model(potential)

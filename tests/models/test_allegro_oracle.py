@@ -36,6 +36,7 @@ def test_per_atom_form_equals_per_edge_oracle(l_max, num_layers, parity):
         {"l_max": 4, "num_layers": 2, "num_tensor_features": 4},
         {"path_channel_coupling": False, "num_layers": 3},
         {"radial_basis": "spline", "num_radial": 10},
+        {"num_embedding_features": 22},
         {"latent_mlp_depth": 0, "two_body_mlp_depth": 2, "readout_mlp_depth": 0},
         {"latent_mlp_depth": 2, "latent_mlp_width": 48},
         {"num_tensor_features": 32, "num_scalar_features": 64, "num_layers": 2},

@@ -119,6 +119,11 @@ def test_every_width(channels, width):
     assert_fused_equals_eager(small_potential(num_tensor_features=channels, num_scalar_features=width, **widths))
 
 
+@pytest.mark.parametrize("two_body_mlp_depth", (0, 1))
+def test_width_of_the_embedding(two_body_mlp_depth):
+    assert_fused_equals_eager(small_potential(num_embedding_features=14, two_body_mlp_depth=two_body_mlp_depth))
+
+
 def test_everything_at_once():
     assert_fused_equals_eager(small_potential(**EVERYTHING))
 

@@ -1,0 +1,1 @@
+"""Trained models of other packages, rewritten as ours; the packages themselves are needed only to read them."""
