@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "allegro_dist"
 MAY_IMPORT = {
     "config": set(),
     "documented": set(),
+    "tables": set(),
     "versions": set(),
     "data": {"config"},
     "nn": {"config"},
@@ -18,7 +19,7 @@ MAY_IMPORT = {
     "compiled": set(),
     "engine": {"compiled"},
     "deploy": {"config", "nn", "models", "potential", "fused_program", "compiled", "engine", "versions"},
-    "training": {"config", "data", "models", "potential", "fused_program", "compiled", "versions"},
+    "training": {"config", "data", "models", "potential", "fused_program", "compiled", "versions", "tables"},
     "simulate": {"config", "data", "potential", "deploy", "engine", "compiled"},
     "importing": {"config", "data", "models", "nn", "potential", "engine"},
     "cli": {"commands"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,9 @@ from allegro_dist.deploy import archive
 from allegro_dist.documented import documented
 from allegro_dist.potential import Potential
 from allegro_dist.training.checkpoint import load_run
+from allegro_dist.training.outcomes import write_sweep
 from allegro_dist.training.run import Interrupted, train
+from allegro_dist.training.several import PlannedRun, committee, grid, train_all
 
 EXAMPLE_FRAMES = "frames.xyz"
 """What --print-config writes for data.train, which has no default."""
@@ -28,25 +31,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--print-config", action="store_true", help="print the complete configuration with its documentation, and stop"
     )
+    several = parser.add_mutually_exclusive_group()
+    several.add_argument(
+        "--members", type=_count, metavar="N", help="train a committee: N runs that differ in their seeds"
+    )
+    several.add_argument(
+        "--sweep", nargs="+", metavar="key=value,..", help="train a run for each combination: model.l_max=1,2 seed=0,1"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     path, overrides = args.config, args.overrides
     if path and "=" in path and not Path(path).exists():
         path, overrides = None, [path, *overrides]
-    values = read_values(path, overrides)
-    inherit_model(values)
-    source = path or "command line"
-    if args.print_config:
-        values.setdefault("data", {}).setdefault("train", EXAMPLE_FRAMES)
-        print(documented(from_dict(RunConfig, values, source)), end="")
-        return 0
+
+    def configuration(point: Sequence[str] = (), **defaults: Any) -> RunConfig:
+        values = read_values(path, [*overrides, *point])
+        for section, default in defaults.items():
+            values[section] = {**default, **values.get(section, {})}
+        inherit_model(values)
+        config: RunConfig = from_dict(RunConfig, values, path or "command line")
+        return config
+
     try:
-        train(from_dict(RunConfig, values, source), load_potential)
+        if args.print_config:
+            print(documented(configuration(data={"train": EXAMPLE_FRAMES})), end="")
+        elif args.members:
+            train_all(committee(configuration(), args.members), load_potential)
+        elif args.sweep:
+            train_grid(grid(args.sweep, configuration))
+        else:
+            train(configuration(), load_potential)
     except Interrupted as interrupted:
         print(f"allegro-dist: {interrupted}", file=sys.stderr)
         return 128 + interrupted.signal
     return 0
+
+
+def train_grid(runs: Sequence[PlannedRun]) -> None:
+    """Train the points of a sweep and show what came of them."""
+    failed = train_all(runs, load_potential)
+    if failed is not None:
+        write_sweep(runs, failed).show()
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 2:
+        raise argparse.ArgumentTypeError(f"expected 2 members or more, got {number}")
+    return number
 
 
 def load_potential(path: str, weights: Literal["best", "last"] = "best") -> Potential:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -48,8 +50,11 @@ class Ranks:
             dist.barrier()
 
 
-def start_ranks(device: str = "auto", threads: int = 1) -> Ranks:
+def start_ranks(device: str = "auto", threads: int = 1, timeout: datetime.timedelta | None = None) -> Ranks:
     """Join the processes of this run (gloo on CPU, nccl on GPU) and set torch's threads; see stop_ranks.
+
+    Args:
+        timeout: how long a process waits for the others (torch's default).
 
     Raises LaunchError for a device that isn't there, or when mpirun started several processes without mpi4py.
     """
@@ -67,9 +72,9 @@ def start_ranks(device: str = "auto", threads: int = 1) -> Ranks:
     if size > 1 and not dist.is_initialized():
         backend = "nccl" if cuda else "gloo"
         if store is None:
-            dist.init_process_group(backend)
+            dist.init_process_group(backend, timeout=timeout)
         else:
-            dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+            dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
     torch.set_num_threads(threads)
     return Ranks(
         rank,
@@ -78,6 +83,19 @@ def start_ranks(device: str = "auto", threads: int = 1) -> Ranks:
         local_size,
         torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu"),
     )
+
+
+def alone(ranks: Ranks) -> Ranks:
+    """This process as the only one of a run, on its device."""
+    return replace(ranks, rank=0, size=1)
+
+
+def gather(ranks: Ranks, value: Any) -> list[Any]:
+    """The values of all ranks, on every rank, once all have come here."""
+    values = [value] * ranks.size
+    if ranks.size > 1:
+        dist.all_gather_object(values, value)
+    return values
 
 
 def stop_ranks() -> None:

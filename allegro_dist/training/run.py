@@ -48,30 +48,15 @@ def train(config: RunConfig, load_potential: LoadPotential = checkpoint.load_run
         require_tensorboard()  # before any work is done
     ranks = start_ranks(config.training.device, config.training.threads)
     try:
-        return _train(config, ranks, load_potential)
+        return train_on(ranks, config, load_potential)
     finally:
         stop_ranks()
 
 
-def _train(config: RunConfig, ranks: Ranks, load_potential: LoadPotential) -> Path:
-    loss, folder = config.training.loss, Path(config.run.dir)
-    frames = load_frames(config.data, seed=config.seed, forces=loss.forces > 0, stress=loss.stress > 0)
-    state = _read_state(folder / "last.ckpt", config, frames.digest)
-    source = load_potential(config.start.model, config.start.weights) if config.start.model and not state else None
-    type_names = _type_names(config, frames, state, source)
-    cutoffs, dtype = pair_cutoffs(config.model, type_names), DTYPES[config.model.dtype]
-    train_graphs = frames.train.graphs(type_names, cutoffs, dtype)
-    val_graphs = frames.val.graphs(type_names, cutoffs, dtype)
-    if state:
-        potential, statistics = checkpoint.build_from(state), checkpoint.statistics_of(state)
-    else:
-        statistics = compute_statistics(config.model, type_names, frames.train, train_graphs, frames.isolated)
-        potential, statistics = first_potential(config, statistics, source, train_graphs, ranks)
-        freeze(potential, config.start.freeze)
-    trainer = Trainer(potential, train_graphs, val_graphs, config.training, config.seed, ranks)
-    if state:
-        trainer.restore(state)
-
+def train_on(ranks: Ranks, config: RunConfig, load_potential: LoadPotential, *, shown: bool = True) -> Path:
+    """`train` on processes that have joined; `shown` says whether the first of them tells how it goes."""
+    folder = Path(config.run.dir)
+    frames, trainer, statistics = _open(config, ranks, load_potential)
     identity = {"config": to_dict(config), "statistics": _plain(statistics), "digest": frames.digest}
     if ranks.is_main:
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +64,7 @@ def _train(config: RunConfig, ranks: Ranks, load_potential: LoadPotential) -> Pa
         record_start(folder, describe_data(config, frames), ranks)
     log = RunLog(folder, trainer.epoch, writes=ranks.is_main, tensorboard=config.run.tensorboard)
     ranks.barrier()
-    with ProgressDisplay(shown=ranks.is_main) as display, trainer.stopped_by_signals():
+    with ProgressDisplay(shown=shown and ranks.is_main) as display, trainer.stopped_by_signals():
         display.message(_summary(config, trainer, frames, statistics))
         if trainer.train_graphs.remark:
             display.message(trainer.train_graphs.remark)
@@ -93,6 +78,27 @@ def _train(config: RunConfig, ranks: Ranks, load_potential: LoadPotential) -> Pa
         finish(folder, config, frames, log.records, trainer, identity)
     ranks.barrier()
     return folder
+
+
+def _open(config: RunConfig, ranks: Ranks, load_potential: LoadPotential) -> tuple[Frames, Trainer, Statistics]:
+    """The data of a run and its trainer, at the start or where the folder's checkpoint is."""
+    loss = config.training.loss
+    frames = load_frames(config.data, seed=config.seed, forces=loss.forces > 0, stress=loss.stress > 0)
+    state = _read_state(Path(config.run.dir) / "last.ckpt", config, frames.digest)
+    source = load_potential(config.start.model, config.start.weights) if config.start.model and not state else None
+    type_names = _type_names(config, frames, state, source)
+    cutoffs, dtype = pair_cutoffs(config.model, type_names), DTYPES[config.model.dtype]
+    train_graphs, val_graphs = (part.graphs(type_names, cutoffs, dtype) for part in (frames.train, frames.val))
+    if state:
+        potential, statistics = checkpoint.build_from(state), checkpoint.statistics_of(state)
+    else:
+        statistics = compute_statistics(config.model, type_names, frames.train, train_graphs, frames.isolated)
+        potential, statistics = first_potential(config, statistics, source, train_graphs, ranks)
+        freeze(potential, config.start.freeze)
+    trainer = Trainer(potential, train_graphs, val_graphs, config.training, config.seed, ranks)
+    if state:
+        trainer.restore(state)
+    return frames, trainer, statistics
 
 
 def _epochs(trainer: Trainer, display: ProgressDisplay, log: RunLog, folder: Path, identity: dict[str, Any]) -> int:

@@ -27,13 +27,13 @@ def environment(**variables):
     return {**clean, "OMP_NUM_THREADS": "1", **variables}
 
 
-def run_with_torchrun_variables(config, path):
+def run_with_torchrun_variables(config, path, script=TRAIN_SCRIPT):
     dump(config, path)
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = str(s.getsockname()[1])
     processes = [
-        subprocess.Popen([sys.executable, "-c", TRAIN_SCRIPT, str(path)], stderr=subprocess.PIPE, text=True,
+        subprocess.Popen([sys.executable, "-c", script, str(path)], stderr=subprocess.PIPE, text=True,
                          env=environment(RANK=str(r), WORLD_SIZE="2", LOCAL_RANK=str(r), LOCAL_WORLD_SIZE="2",
                                          MASTER_ADDR="127.0.0.1", MASTER_PORT=port))
         for r in range(2)

@@ -1,0 +1,67 @@
+"""What came of the runs of a sweep: a table, best first, and the same as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from allegro_dist.tables import Table
+from allegro_dist.training.checkpoint import write_atomically
+from allegro_dist.training.several import PlannedRun
+
+ERRORS = (("forces", "F", "meV/A"), ("energy_per_atom", "E", "meV/atom"), ("stress", "S", "meV/A^3"))
+"""Quantities of results.json, what a column calls them, and a thousandth of their unit."""
+
+
+def write_sweep(runs: Sequence[PlannedRun], failed: Mapping[str, str]) -> Table:
+    """Write sweep.json and sweep.md into the folder that holds those of the runs; returns the table.
+
+    Args:
+        failed: what was wrong with runs that did not come to their end, by name.
+    """
+    outcomes = sorted((_outcome(run, failed) for run in runs), key=_order)
+    table, folder = sweep_table(outcomes), Path(runs[0].config.run.dir).parent
+    write_atomically(folder / "sweep.json", json.dumps(outcomes, indent=1).encode())
+    write_atomically(folder / "sweep.md", table.markdown().encode())
+    return table
+
+
+def sweep_table(outcomes: Sequence[dict[str, Any]]) -> Table:
+    """Settings, weights, epochs, minutes and mean absolute errors; what no run has is left out."""
+    keys = list(outcomes[0]["settings"])
+    present = [
+        (part, quantity, f"{part} {letter}, {unit}")
+        for part in ("val", "test")
+        for quantity, letter, unit in ERRORS
+        if any(quantity in outcome.get(part, {}) for outcome in outcomes)
+    ]
+    rows = []
+    for outcome in outcomes:
+        row = [outcome["settings"][key] for key in keys]
+        if "failed" in outcome:
+            rows.append([*row, "diverged", *[""] * (2 + len(present))])
+            continue
+        row += [str(outcome["num_weights"]), str(outcome["epochs"]), f"{outcome['minutes']:.1f}"]
+        errors = [outcome.get(part, {}).get(quantity) for part, quantity, _ in present]
+        rows.append([*row, *("" if error is None else f"{1e3 * error['mae']:.2f}" for error in errors)])
+    columns = [*keys, "weights", "epochs", "minutes", *(title for _, _, title in present)]
+    return Table("Mean absolute errors, by those of the validation forces", columns, rows)
+
+
+def _outcome(run: PlannedRun, failed: Mapping[str, str]) -> dict[str, Any]:
+    outcome: dict[str, Any] = {"name": run.name, "folder": run.config.run.dir, "settings": run.settings}
+    if run.name in failed:
+        return {**outcome, "failed": failed[run.name]}
+    results = json.loads((Path(run.config.run.dir) / "results.json").read_text())
+    wanted = ("num_weights", "epochs", "steps", "minutes", "best_epoch", "val", "test")
+    return {**outcome, **{key: results[key] for key in wanted if key in results}}
+
+
+def _order(outcome: dict[str, Any]) -> tuple[float, float]:
+    """By the validation forces, then energies; runs that failed come last."""
+    errors = outcome.get("val", {})
+    forces, energy = (errors.get(name, {}).get("mae", math.inf) for name in ("forces", "energy_per_atom"))
+    return forces, energy
