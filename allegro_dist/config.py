@@ -187,8 +187,9 @@ class TrainingConfig:
     accumulate: Count = 1
     """Passes in which each rank goes through its frames of a step: more take less memory, for the same gradient to
     rounding."""
-    optimizer: Literal["adam", "adamw"] = "adam"
-    """adamw: weight decay apart from the gradient."""
+    optimizer: Literal["adam", "adamw", "schedule_free"] = "adam"
+    """adamw: weight decay apart from the gradient; schedule_free: AdamW that averages the weights itself instead of
+    lowering the rate (package schedulefree; schedule.name: constant; ema and mean_share do not act)."""
     learning_rate: Positive = 4e-3
     """Largest step of a weight; the schedule multiplies it."""
     weight_decay: NonNegative = 0.0
@@ -197,6 +198,9 @@ class TrainingConfig:
     """Largest norm of the gradient; null: no clipping."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay per step of the running average of the weights, which is what is validated and deployed; 0: off."""
+    mean_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Last part of the run, as its share, over which that average is the plain mean of the weights (SWA); for rates
+    that stay high (schedule.final)."""
     early_stopping: Count | None = None
     """Stop when the validation loss has not fallen for so many epochs."""
     validate_every: Count = 1
@@ -220,6 +224,8 @@ class TrainingConfig:
     def _check(self) -> TrainingConfig:
         if self.schedule.unit == "minutes" and self.max_minutes is None:
             raise ValueError("schedule.unit: minutes needs max_minutes")
+        if self.optimizer == "schedule_free" and self.schedule.name != "constant":
+            raise ValueError(f"optimizer: schedule_free needs schedule.name: constant, not {self.schedule.name}")
         if self.loss.energy == self.loss.forces == self.loss.stress == 0:
             raise ValueError("loss: at least one weight must be above 0")
         return self

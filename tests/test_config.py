@@ -31,6 +31,7 @@ def test_unknown_key_is_refused_with_the_nearest_known_one(sections, message):
         ({"training": {"max_epochs": 0}}, "training.max_epochs"),
         ({"training": {"learning_rate": -1.0}}, "training.learning_rate"),
         ({"training": {"ema": 1.0}}, "training.ema"),
+        ({"training": {"optimizer": "schedule_free"}}, "needs schedule.name: constant, not cosine"),
         ({"model": {"l_max": 9}}, "model.l_max"),
         ({"training": {"schedule": {"unit": "minutes"}}}, "max_minutes"),
         ({"training": {"loss": {"energy": 0, "forces": 0}}}, "at least one weight"),

@@ -17,12 +17,12 @@ from allegro_dist.data.frames import Graphs
 from allegro_dist.data.graph import Batch
 from allegro_dist.potential import Potential
 from allegro_dist.training.distributed import Ranks
-from allegro_dist.training.ema import MovingAverage
 from allegro_dist.training.evaluate import EvaluationBatches, error_sums
 from allegro_dist.training.flat import FlatParameters
 from allegro_dist.training.fused_step import make_evaluator
 from allegro_dist.training.loss import batch_loss, loss_weights
 from allegro_dist.training.metrics import ErrorSums
+from allegro_dist.training.optimizer import make_optimizer
 from allegro_dist.training.prediction import Errors, errors_of, predict
 from allegro_dist.training.sampler import balanced_shares, epoch_batches
 from allegro_dist.training.schedule import Schedule, run_progress
@@ -65,11 +65,7 @@ class Trainer:
         self.num_weights = sum(p.numel() for p in trainable.values())
         self.flat = FlatParameters(list(trainable.values()), num_riders=2)
         ranks.broadcast([flat.data for flat in self.flat.flats])
-        optimizer = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-        self.optimizer = optimizer(
-            self.flat.flats, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
-        self.average = MovingAverage(self.flat.flats, config.ema)
+        self.optimizer, self.average = make_optimizer(self.flat.flats, config)
         self.schedule = Schedule(config.schedule)
         self.train_errors = self._new_sums()
         self.best = Best()
@@ -102,7 +98,7 @@ class Trainer:
         # The norm is that of the summed gradient, so all ranks refuse together.
         if math.isfinite(norm):
             self.optimizer.step()
-            self.average.update()
+            self.average.update(progress)
             self.refused_in_a_row = 0
             for errors, batch in passes:
                 self.train_errors.add(errors, batch)
@@ -232,8 +228,7 @@ class Trainer:
         """All that a later process needs to go on to the bit."""
         return {
             "weights": self._weights(),
-            "ema": self.average.averages,
-            "ema_updates": self.average.num_updates,
+            **self.average.state(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state(),
             "train_errors": self.train_errors.reduce(self.ranks).sums,
@@ -251,7 +246,7 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
         self.potential.load_state_dict(state["weights"])
-        self.average.restore(state["ema"], state["ema_updates"])
+        self.average.restore(state)
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.restore(state["schedule"])
         if self.ranks.is_main:  # the saved sums are those of all ranks

@@ -67,6 +67,15 @@ def test_two_ranks_refit_scale_and_shifts_as_one_process_does(data, tmp_path):
         torch.testing.assert_close(two["weights"][name], weight, rtol=1e-9, atol=1e-11)
 
 
+def test_two_ranks_take_the_schedule_free_steps_of_one(data, tmp_path):
+    settings = {"max_epochs": 2, "optimizer": "schedule_free", "schedule": {"name": "constant"}}
+    train(small_run(tmp_path / "one", data, settings))
+    run_with_torchrun_variables(small_run(tmp_path / "two", data, settings), tmp_path / "two.yaml")
+    one, two = (checkpoint.load_run(tmp_path / name, "last").state_dict() for name in ("one", "two"))
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, rtol=1e-9, atol=1e-11)
+
+
 @pytest.mark.parametrize("launch", [run_with_torchrun_variables, run_with_mpirun])
 def test_two_ranks_train_as_one_process_does(data, tmp_path, launch):
     settings = {"max_epochs": 3, "learning_rate": 0.005, "clip_gradient": 0.1}

@@ -12,12 +12,13 @@ from allegro_dist.data.frames import GraphList
 from allegro_dist.data.graph import collate
 from allegro_dist.data.structure import from_atoms
 from allegro_dist.potential import build_potential, pair_cutoffs
+from allegro_dist.training.averaging import MovingAverage
 from allegro_dist.training.checkpoint import CheckpointError, write_atomically
 from allegro_dist.training.distributed import LaunchError, start_ranks
-from allegro_dist.training.ema import MovingAverage
 from allegro_dist.training.evaluate import evaluate_potential
 from allegro_dist.training.flat import FlatParameters
 from allegro_dist.training.loss import batch_loss, loss_weights
+from allegro_dist.training.optimizer import make_optimizer
 from allegro_dist.training.prediction import errors_of, predict
 from allegro_dist.training.progress import ProgressDisplay
 from allegro_dist.training.sampler import balanced_shares, epoch_batches
@@ -153,6 +154,32 @@ def test_moving_average_follows_its_recursion_and_gives_the_weights_back():
     with average.applied():
         torch.testing.assert_close(weight, expected, rtol=1e-13, atol=0)
     assert torch.equal(weight, own)
+
+
+def test_moving_average_ends_with_the_plain_mean_of_the_last_part():
+    weight = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    average, seen = MovingAverage([weight], 0.9, mean_share=0.25), []
+    for n in range(100):
+        weight.mul_(1.01)
+        average.update(n / 100)
+        seen.append(weight.clone())
+    torch.testing.assert_close(average.averages[0], torch.stack(seen[76:]).mean(0), rtol=1e-13, atol=0)
+
+
+def test_schedule_free_average_is_the_mean_of_its_fast_weights():
+    pytest.importorskip("schedulefree")
+    weight = torch.nn.Parameter(torch.tensor([1.0, 2.0], dtype=torch.float64))
+    config = TrainingConfig(optimizer="schedule_free", learning_rate=0.1, schedule=ScheduleConfig(name="constant"))
+    optimizer, average = make_optimizer([weight], config)
+    fast = []
+    for _ in range(20):
+        weight.grad = weight.detach() - 3.0
+        optimizer.step()
+        fast.append(optimizer.state[weight]["z"].clone())
+    own = weight.detach().clone()
+    with average.applied():
+        torch.testing.assert_close(weight.detach(), torch.stack(fast).mean(0), rtol=1e-12, atol=0)
+    assert torch.equal(weight.detach(), own)
 
 
 def test_moving_average_switched_off_is_the_weights():

@@ -116,9 +116,18 @@ def test_fused_step_trains_as_the_eager_one_does(data, tmp_path):
 # --- going on --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step, schedule", [("fused", "constant"), ("fused", "plateau"), ("eager", "constant")])
-def test_resumed_run_equals_an_uninterrupted_one_to_the_bit(data, tmp_path, step, schedule):
-    settings = {"step": step, "schedule": {"name": schedule, "warmup": 0.0, "patience": 1}, "learning_rate": 0.02}
+@pytest.mark.parametrize(
+    "step, schedule, optimizer",
+    [
+        ("fused", "constant", "adam"),
+        ("fused", "plateau", "adam"),
+        ("eager", "constant", "adam"),
+        ("fused", "constant", "schedule_free"),
+    ],
+)
+def test_resumed_run_equals_an_uninterrupted_one_to_the_bit(data, tmp_path, step, schedule, optimizer):
+    settings = {"step": step, "optimizer": optimizer, "learning_rate": 0.02,
+                "schedule": {"name": schedule, "warmup": 0.0, "patience": 1}}  # fmt: skip
     train(small_run(tmp_path / "whole", data, {**settings, "max_epochs": 6}))
     train(small_run(tmp_path / "parts", data, {**settings, "max_epochs": 3}))
     train(small_run(tmp_path / "parts", data, {**settings, "max_epochs": 6}))
@@ -128,8 +137,9 @@ def test_resumed_run_equals_an_uninterrupted_one_to_the_bit(data, tmp_path, step
     assert [(r["epoch"], r["train"], r["val"]) for r in whole] == [(r["epoch"], r["train"], r["val"]) for r in parts]
 
 
-def test_run_stopped_within_an_epoch_goes_on_to_the_bit(data, tmp_path, monkeypatch):
-    train(small_run(tmp_path / "whole", data))
+@pytest.mark.parametrize("training", [{}, {"mean_share": 0.9}])
+def test_run_stopped_within_an_epoch_goes_on_to_the_bit(data, tmp_path, monkeypatch, training):
+    train(small_run(tmp_path / "whole", data, training))
     step = Trainer.step
 
     def interrupted_step(self, indices):
@@ -139,13 +149,14 @@ def test_run_stopped_within_an_epoch_goes_on_to_the_bit(data, tmp_path, monkeypa
 
     monkeypatch.setattr(Trainer, "step", interrupted_step)
     with pytest.raises(RuntimeError, match="run the same command to go on") as raised:
-        train(small_run(tmp_path / "parts", data))
+        train(small_run(tmp_path / "parts", data, training))
     assert raised.value.signal == signal.SIGTERM
     state = checkpoint.read(tmp_path / "parts" / "last.ckpt")
     assert (state["epoch"], state["position"]) == (1, 2)
     monkeypatch.setattr(Trainer, "step", step)
-    train(small_run(tmp_path / "parts", data))
-    assert torch.equal(weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts"))
+    train(small_run(tmp_path / "parts", data, training))
+    for name in ("last.ckpt", "best.ckpt"):
+        assert torch.equal(weights_of(tmp_path / "whole", name), weights_of(tmp_path / "parts", name))
     whole, parts = records_of(tmp_path / "whole"), records_of(tmp_path / "parts")
     assert [(r["epoch"], r["train"], r["val"]) for r in whole] == [(r["epoch"], r["train"], r["val"]) for r in parts]
 
