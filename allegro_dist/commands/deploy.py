@@ -21,6 +21,7 @@ from allegro_dist.deploy.tables import Probe, choose_tables
 from allegro_dist.engine import Engine
 from allegro_dist.potential import Potential, in_dtype, pair_cutoffs
 from allegro_dist.training.checkpoint import load_run
+from allegro_dist.training.several import member_folders
 
 TABLE_TOLERANCE = {"float32": 2e-6, "float64": 0.0}
 """What tables may add to the forces, as a share of their root mean square; float64 stays exact."""
@@ -28,8 +29,10 @@ NUM_PROBES = 16  # training frames on which tables are measured
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", help="run folder")
-    parser.add_argument("-o", "--output", default="model.pth", help="archive to write (model.pth)")
+    parser.add_argument("run", help="run folder, or that of a committee (train --members)")
+    parser.add_argument(
+        "-o", "--output", default="model.pth", help="archive to write (model.pth); of a committee model-0.pth, ..."
+    )
     parser.add_argument("--dtype", choices=("float32", "float64"), help="precision of the archive (that of the run)")
     parser.add_argument(
         "--weights",
@@ -51,15 +54,30 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    potential = load_run(args.run, args.weights)
+    output, members = Path(args.output), member_folders(Path(args.run))
+    if not members:
+        _deploy(Path(args.run), output, args)
+        return 0
+    archives = [
+        output.with_name(output.stem + member.name.removeprefix("member") + output.suffix) for member in members
+    ]
+    for member, archive in zip(members, archives, strict=True):
+        types = _deploy(member, archive, args)
+    print(f"pair_coeff * * {' '.join(map(str, archives))} {' '.join(types)}")
+    return 0
+
+
+def _deploy(run: Path, output: Path, args: argparse.Namespace) -> tuple[str, ...]:
+    """Export one run; returns its types."""
+    potential = load_run(run, args.weights)
     if args.dtype:
         potential = in_dtype(potential, args.dtype)
-    results = Path(args.run) / "results.json"
+    results = run / "results.json"
     tolerance = table_tolerance(args, potential)
-    probes = _probes(args.run, potential) if tolerance else []
+    probes = _probes(run, potential) if tolerance else []
     origin = json.loads(results.read_text()) if results.exists() else {}
-    print(export(Path(args.output), potential, origin, probes, tolerance))
-    return 0
+    print(export(output, potential, origin, probes, tolerance))
+    return potential.parameters_used.type_names
 
 
 def table_tolerance(args: argparse.Namespace, potential: Potential) -> float:
@@ -85,11 +103,11 @@ def export(
     )
 
 
-def _probes(run: str, potential: Potential) -> list[Probe]:
+def _probes(run: Path, potential: Potential) -> list[Probe]:
     """Edges of some training frames of a run; none where its data is no longer in its place."""
     used = potential.parameters_used
     try:
-        frames = open_frames(load(Path(run) / "config.yaml").data.train)
+        frames = open_frames(load(run / "config.yaml").data.train)
     except (FileNotFoundError, ValueError) as error:
         print(f"allegro-dist: tables are measured on a random cluster only ({error})", file=sys.stderr)
         return []

@@ -15,7 +15,8 @@ from allegro_dist.deploy import archive
 from allegro_dist.documented import documented
 from allegro_dist.potential import Potential
 from allegro_dist.training.checkpoint import load_run
-from allegro_dist.training.outcomes import write_sweep
+from allegro_dist.training.loop import DivergedError
+from allegro_dist.training.outcomes import write_committee, write_sweep
 from allegro_dist.training.run import Interrupted, train
 from allegro_dist.training.several import PlannedRun, committee, grid, train_all
 
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         if args.print_config:
             print(documented(configuration(data={"train": EXAMPLE_FRAMES})), end="")
         elif args.members:
-            train_all(committee(configuration(), args.members), load_potential)
+            train_committee(committee(configuration(), args.members))
         elif args.sweep:
             train_grid(grid(args.sweep, configuration))
         else:
@@ -66,6 +67,17 @@ def run(args: argparse.Namespace) -> int:
         print(f"allegro-dist: {interrupted}", file=sys.stderr)
         return 128 + interrupted.signal
     return 0
+
+
+def train_committee(runs: Sequence[PlannedRun]) -> None:
+    """Train the members of a committee and show what they are together; raises the error of one that diverged."""
+    failed = train_all(runs, load_potential)
+    for name, reason in (failed or {}).items():
+        raise DivergedError(f"{name}: {reason}")
+    if failed is not None:
+        for table in write_committee(runs):
+            table.show()
+        print(f"for LAMMPS: allegro-dist deploy {Path(runs[0].config.run.dir).parent}")
 
 
 def train_grid(runs: Sequence[PlannedRun]) -> None:

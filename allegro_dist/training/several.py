@@ -45,6 +45,12 @@ def committee(config: RunConfig, num_members: int) -> list[PlannedRun]:
     ]
 
 
+def member_folders(folder: Path) -> list[Path]:
+    """The folders of a committee's members, in their order; none if it is no committee's folder."""
+    numbers = {path: path.name.removeprefix("member-") for path in folder.glob("member-*")}
+    return sorted((path for path in numbers if numbers[path].isdecimal()), key=lambda path: int(numbers[path]))
+
+
 def grid(items: Sequence[str], configuration: Callable[[list[str]], RunConfig]) -> list[PlannedRun]:
     """The product of several "key=value,value,..." items.
 
