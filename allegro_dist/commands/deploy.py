@@ -58,9 +58,8 @@ def run(args: argparse.Namespace) -> int:
     if not members:
         _deploy(Path(args.run), output, args)
         return 0
-    archives = [
-        output.with_name(output.stem + member.name.removeprefix("member") + output.suffix) for member in members
-    ]
+    numbers = [member.name.removeprefix("member") for member in members]
+    archives = [output.with_name(f"{output.stem}{number}{output.suffix}") for number in numbers]
     for member, archive in zip(members, archives, strict=True):
         types = _deploy(member, archive, args)
     print(f"pair_coeff * * {' '.join(map(str, archives))} {' '.join(types)}")
