@@ -24,6 +24,7 @@ COMMANDS = {
     "train": Command("train", "train a potential, or go on with an interrupted run"),
     "dataset": Command("dataset", "make a set of frames on disk for training, or look at one"),
     "evaluate": Command("evaluate", "errors of a run's best weights, or of an archive, on labelled frames"),
+    "report": Command("report", "one HTML page on a potential or a committee: errors, uncertainty, dimers, crystals"),
     "deploy": Command("deploy", "export a run's best weights as an archive for LAMMPS and ASE"),
     "import": Command("import_model", "rewrite a trained model of nequip-allegro as a run or an archive of ours"),
     "inspect": Command("inspect", "print the model card of an archive"),

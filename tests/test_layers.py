@@ -1,4 +1,4 @@
-"""No import runs up or sideways: nn <- models <- potential <- deploy, simulate, training, importing <- commands."""
+"""No import runs up: nn <- models <- potential <- deploy, simulate, training, importing <- report <- commands."""
 
 import ast
 from pathlib import Path
@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "allegro_dist"
 MAY_IMPORT = {
     "config": set(),
     "documented": set(),
+    "drawing": set(),
     "tables": set(),
     "versions": set(),
     "data": {"config"},
@@ -19,8 +20,9 @@ MAY_IMPORT = {
     "compiled": set(),
     "engine": {"compiled"},
     "deploy": {"config", "nn", "models", "potential", "fused_program", "compiled", "engine", "versions"},
-    "training": {"config", "data", "models", "potential", "fused_program", "compiled", "versions", "tables"},
+    "training": {"config", "data", "drawing", "models", "potential", "fused_program", "compiled", "versions", "tables"},
     "simulate": {"config", "data", "potential", "deploy", "engine", "compiled"},
+    "report": {"config", "data", "drawing", "nn", "potential", "deploy", "training", "simulate"},
     "importing": {"config", "data", "models", "nn", "potential", "engine"},
     "cli": {"commands"},
 }

@@ -28,6 +28,7 @@ class EquationOfState:
     volume: float  # at the minimum
     energy: float  # at the minimum
     bulk_modulus: float  # GPa, at the minimum
+    bulk_modulus_slope: float  # dB/dP, at the minimum
 
     def lattice_constant(self, atoms_per_cell: int = 8) -> float:
         """Edge of the cubic cell at the minimum, Angstrom (8 atoms: conventional diamond cell)."""
@@ -46,8 +47,10 @@ def fit_equation_of_state(volumes: ArrayLike, energies: ArrayLike) -> EquationOf
     v, e = v[order], e[order]
     if e.argmin() in (0, len(e) - 1):
         raise ValueError(f"equation of state: no minimum between {v[0]:.3f} and {v[-1]:.3f} Angstrom^3 per atom")
-    volume, energy, bulk_modulus = BirchMurnaghan(v, e - e.min(), eos="birchmurnaghan").fit(warn=False)
-    return EquationOfState(v, e, float(volume), float(energy + e.min()), float(bulk_modulus / GPA))
+    fit = BirchMurnaghan(v, e - e.min(), eos="birchmurnaghan")
+    volume, energy, bulk_modulus = fit.fit(warn=False)
+    slope = fit.eos_parameters[2]
+    return EquationOfState(v, e, float(volume), float(energy + e.min()), float(bulk_modulus / GPA), float(slope))
 
 
 @dataclass(frozen=True)

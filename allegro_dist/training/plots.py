@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from allegro_dist.drawing import MODEL, REFERENCE, new_figure, png
 from allegro_dist.training.checkpoint import write_atomically
 from allegro_dist.training.evaluate import Parity
-
-_BLUE, _ORANGE = "#1f5fa8", "#d9761a"
 
 
 def plot_learning_curve(records: Sequence[dict[str, Any]], path: Path) -> None:
     """Force and energy MAE of training and validation, and the learning rate, by epoch (lines of metrics.jsonl)."""
     panels = [(n, u) for n, u in (("forces", "force MAE, meV/Å"), ("energy_per_atom", "energy MAE, meV/atom")) if
               any(n in r["val"] for r in records)]  # fmt: skip
-    figure = Figure(figsize=(4.5 * len(panels), 3.6), layout="constrained")
+    figure = new_figure(4.5 * len(panels), 3.6)
     for number, (name, label) in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), number + 1)
-        for part, color in (("train", _ORANGE), ("val", _BLUE)):
+        for part, color in (("train", REFERENCE), ("val", MODEL)):
             points = [(r["epoch"], 1e3 * r[part][name]["mae"]) for r in records if name in r[part]]
             if points:
                 axes.plot(
@@ -37,11 +34,22 @@ def plot_learning_curve(records: Sequence[dict[str, Any]], path: Path) -> None:
         rate.set_ylabel("learning rate", color="0.55")
         axes.set(xlabel="epoch", ylabel=label, yscale="log")
         axes.legend(frameon=False)
-    _write(figure, path)
+    write_atomically(path, png(figure))
 
 
 def plot_parity(parity: Parity, errors: dict[str, Any], path: Path, title: str) -> None:
-    """Predicted against reference: energy per atom (less the shifts), force components, stress components."""
+    """`parity_figure` as a file."""
+    figure = parity_figure(parity, errors)
+    figure.suptitle(title)
+    write_atomically(path, png(figure))
+
+
+def parity_figure(parity: Parity, errors: dict[str, Any]) -> Figure:
+    """Predicted against reference: energy per atom (less the shifts), force components, stress components.
+
+    Args:
+        errors: {"energy_per_atom": {"mae"}, "forces": .., "stress": ..}, eV and Angstrom, for the titles.
+    """
     panels = []
     if len(parity.energy):
         panels.append(
@@ -52,20 +60,12 @@ def plot_parity(parity: Parity, errors: dict[str, Any], path: Path, title: str) 
     if len(parity.stress):
         gpa = 160.21766
         panels.append((gpa * parity.stress, "stress component, GPa", f"MAE {gpa * errors['stress']['mae']:.2f} GPa"))
-    figure = Figure(figsize=(3.8 * max(len(panels), 1), 3.9), layout="constrained")
+    figure = new_figure(3.8 * max(len(panels), 1), 3.9)
     for number, (pairs, label, note) in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), number + 1)
         ends = [float(pairs.min()), float(pairs.max())]
         axes.plot(ends, ends, color="0.6", linewidth=0.8)
-        axes.scatter(pairs[:, 0], pairs[:, 1], s=6, color=_BLUE, alpha=0.5, linewidths=0, rasterized=True)
+        axes.scatter(pairs[:, 0], pairs[:, 1], s=6, color=MODEL, alpha=0.5, linewidths=0, rasterized=True)
         axes.set(xlabel=f"reference {label}", ylabel="model", title=note)
         axes.set_aspect("equal", adjustable="datalim")
-    figure.suptitle(title)
-    _write(figure, path)
-
-
-def _write(figure: Figure, path: Path) -> None:
-    FigureCanvasAgg(figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    write_atomically(path, buffer.getvalue())
+    return figure

@@ -11,6 +11,8 @@ import numpy as np
 from ase import Atoms, units
 from ase.io import read
 
+from allegro_dist.report.page import Findings, Picture, Pictures, Row, below, plain_table, write_page
+from allegro_dist.report.silicon_figures import plot_drift, plot_equations_of_state, plot_radial_distribution
 from allegro_dist.simulate.analysis import (
     ElasticConstants,
     EquationOfState,
@@ -23,9 +25,7 @@ from allegro_dist.simulate.analysis import (
     radial_distribution,
     strain_test,
 )
-from allegro_dist.simulate.figures import plot_drift, plot_equations_of_state, plot_radial_distribution
 from allegro_dist.simulate.lammps_results import Crystal, read_crystal, read_single_point, read_timings
-from allegro_dist.simulate.report import Picture, Row, below, plain_table, write_report
 
 DRIFT_LIMIT = {"float32": 1e-2, "float64": 1e-3}  # meV/atom/ps
 FORCE_LIMIT, ENERGY_LIMIT = 40.0, 3.0  # meV/A, meV/atom: mean absolute errors of the test frames
@@ -82,7 +82,7 @@ def write_silicon_report(path: Path, run: SiliconRun) -> str:
         "An Allegro potential trained on density-functional calculations of silicon, deployed as a TorchScript "
         "archive and run by an unmodified LAMMPS. Everything on this page was computed by scripts/demo.sh."
     )
-    write_report(path, "Silicon, from DFT to LAMMPS", lead, rows, _pictures(run, crystal))
+    write_page(path, "Silicon, from DFT to LAMMPS", lead, [Findings(rows), Pictures(_pictures(run, crystal))])
     return plain_table(rows)
 
 

@@ -1,63 +1,43 @@
-"""Pictures of a simulation's analysis, as PNG bytes."""
+"""Pictures of the silicon demo, as PNG bytes."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from allegro_dist.drawing import MODEL, QUIET, REFERENCE, new_axes, png
 from allegro_dist.simulate.analysis import Drift, EquationOfState, RadialDistribution
-
-MODEL, REFERENCE, QUIET = "#1f5fa8", "#d9761a", "0.6"
-
-
-def _axes(width: float = 4.6, height: float = 3.4) -> tuple[Figure, Axes]:
-    # Figures without pyplot: nothing global, no display.
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130)
-    return buffer.getvalue()
 
 
 def plot_drift(series: Mapping[str, tuple[ArrayLike, ArrayLike]], drifts: Mapping[str, Drift]) -> bytes:
     """Total energy (eV/atom) less its mean over time (ps), a (time, energy) pair for each name, with fitted lines."""
-    figure, axes = _axes()
+    figure, axes = new_axes()
     for (name, pair), color in zip(series.items(), (MODEL, REFERENCE), strict=False):
         t, e = (np.asarray(x, dtype=float) for x in pair)
         axes.plot(t, 1e3 * (e - e.mean()), color=color, linewidth=0.7, alpha=0.8, label=name)
         axes.plot(t, 1e3 * drifts[name].slope * (t - t.mean()), color=color, linewidth=1.8)
     axes.set(xlabel="time, ps", ylabel="total energy less mean, meV/atom")
     axes.legend(frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def plot_radial_distribution(curves: Mapping[str, RadialDistribution], shells: Sequence[float]) -> bytes:
     """g(r) of each name; `shells`: distances (Angstrom) of the crystal at rest, marked."""
-    figure, axes = _axes()
+    figure, axes = new_axes()
     for (name, curve), color in zip(curves.items(), (MODEL, REFERENCE), strict=False):
         axes.plot(curve.distances, curve.values, color=color, linewidth=1.3, label=name)
     for distance in shells:
         axes.axvline(distance, color=QUIET, linewidth=0.7, linestyle=":")
     axes.set(xlabel="distance, Å", ylabel="g(r)", ylim=(0, None), xlim=(1.5, None))
     axes.legend(frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def plot_equations_of_state(reference: EquationOfState, model: EquationOfState) -> bytes:
     """Energy against volume per atom, each less its own minimum: points and fit of DFT, curve of the model."""
-    figure, axes = _axes()
+    figure, axes = new_axes()
     axes.plot(model.volumes, 1e3 * (model.energies - model.energy), color=MODEL, linewidth=1.4, label="model (LAMMPS)")
     above = 1e3 * (reference.energies - reference.energy)
     axes.plot(reference.volumes, above, "o", color=REFERENCE, markersize=4.5, label="DFT")
@@ -65,4 +45,4 @@ def plot_equations_of_state(reference: EquationOfState, model: EquationOfState) 
     axes.axvline(reference.volume, color=REFERENCE, linewidth=0.7, linestyle=":")
     axes.set(xlabel="volume, Å³/atom", ylabel="energy above minimum, meV/atom")
     axes.legend(frameon=False)
-    return _png(figure)
+    return png(figure)
