@@ -152,8 +152,18 @@ class LossConfig:
     final_energy: NonNegative | None = None
     """Weight of the energy over the last part of the run, when the learning rate is low; null: as before. Forces teach
     the shape first; energies, of which there are few, are fitted best at the end."""
+    final_forces: NonNegative | None = None
+    """Weight of the forces over that part."""
+    final_stress: NonNegative | None = None
+    """Weight of the stress over that part."""
     final_share: Fraction = 0.3
     """That last part, as a share of the run."""
+    transition: Literal["step", "linear"] = "step"
+    """How weights go to their final ones: at once when that part begins, or evenly until the run's end."""
+
+    def weighs(self, quantity: Literal["forces", "stress"]) -> bool:
+        """Whether the quantity has a weight at some time of the run."""
+        return bool(getattr(self, quantity) or getattr(self, f"final_{quantity}"))
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from allegro_dist.config import RunConfig, RunFolderConfig, from_dict, read_values, to_dict
 from allegro_dist.deploy import archive
 from allegro_dist.documented import documented
 from allegro_dist.potential import Potential
-from allegro_dist.training.checkpoint import load_run
+from allegro_dist.training.checkpoint import load_run, read
 from allegro_dist.training.loop import DivergedError
 from allegro_dist.training.outcomes import write_committee, write_sweep
 from allegro_dist.training.run import Interrupted, train
@@ -102,14 +100,14 @@ def load_potential(path: str, weights: Literal["best", "last"] = "best") -> Pote
 def inherit_model(values: dict[str, Any]) -> None:
     """Give a run that starts from a model the settings of that model which it does not give itself.
 
-    A run that goes on has them in its folder, and no longer needs what it started from.
+    A run that goes on has them in its checkpoint, and no longer needs what it started from.
     """
     start = values.get("start")
     if not isinstance(start, dict) or not isinstance(start.get("model"), str):
         return
     folder = Path(str((values.get("run") or {}).get("dir", RunFolderConfig().dir)))
     if (folder / "last.ckpt").exists():
-        inherited = yaml.safe_load((folder / "config.yaml").read_text())["model"]
+        inherited = read(folder / "last.ckpt")["config"]["model"]
     else:
         inherited = to_dict(load_potential(start["model"]).parameters_used.config)
         inherited = {key: value for key, value in inherited.items() if key not in OF_THE_DATA}

@@ -59,7 +59,7 @@ class Trainer:
         self.train_graphs, self.costs, self.counts = train, train.num_edges, train.label_counts
         mine = balanced_shares(range(len(val)), val.num_edges.tolist(), ranks.size)[ranks.rank]
         self.val_batches = EvaluationBatches(val, ranks.device, mine)
-        self.with_stress = config.loss.stress > 0
+        self.with_stress = config.loss.weighs("stress")
 
         trainable = {name: p for name, p in potential.named_parameters() if p.requires_grad}
         self.num_weights = sum(p.numel() for p in trainable.values())

@@ -20,9 +20,13 @@ from allegro_dist.training.prediction import Errors
 
 def loss_weights(config: LossConfig, progress: float = 1.0) -> Tensor:
     """[3] weights of energy, forces, stress when `progress` of the run is done; validation uses those of the end."""
-    late = config.final_energy is not None and progress > 1 - config.final_share
-    energy = config.final_energy if late else config.energy
-    return torch.tensor([energy, config.forces, config.stress], dtype=torch.float64)
+    first = (config.energy, config.forces, config.stress)
+    given = (config.final_energy, config.final_forces, config.final_stress)
+    last = [before if after is None else after for before, after in zip(first, given, strict=True)]
+    along = min(max(0.0, (progress - 1.0) / config.final_share + 1.0), 1.0)
+    if config.transition == "step":
+        along = float(along > 0.0)
+    return torch.lerp(torch.tensor(first, dtype=torch.float64), torch.tensor(last, dtype=torch.float64), along)
 
 
 def batch_loss(errors: Errors, batch: Batch, coefficients: Sequence[float]) -> Tensor:

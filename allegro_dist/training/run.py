@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from allegro_dist.config import RunConfig, dump, to_dict
+from allegro_dist.config import RunConfig, to_dict
 from allegro_dist.data.dataset import Frames, load_frames
 from allegro_dist.data.frames import FrameSet
 from allegro_dist.data.statistics import Statistics, compute_statistics
+from allegro_dist.documented import documented
 from allegro_dist.potential import DTYPES, Potential, pair_cutoffs
 from allegro_dist.training import checkpoint
 from allegro_dist.training.distributed import Ranks, start_ranks, stop_ranks
@@ -60,7 +61,7 @@ def train_on(ranks: Ranks, config: RunConfig, load_potential: LoadPotential, *, 
     identity = {"config": to_dict(config), "statistics": _plain(statistics), "digest": frames.digest}
     if ranks.is_main:
         folder.mkdir(parents=True, exist_ok=True)
-        dump(config, folder / "config.yaml")
+        checkpoint.write_atomically(folder / "config.yaml", documented(config).encode())
         record_start(folder, describe_data(config, frames), ranks)
     log = RunLog(folder, trainer.epoch, writes=ranks.is_main, tensorboard=config.run.tensorboard)
     ranks.barrier()
@@ -83,7 +84,7 @@ def train_on(ranks: Ranks, config: RunConfig, load_potential: LoadPotential, *, 
 def _open(config: RunConfig, ranks: Ranks, load_potential: LoadPotential) -> tuple[Frames, Trainer, Statistics]:
     """The data of a run and its trainer, at the start or where the folder's checkpoint is."""
     loss = config.training.loss
-    frames = load_frames(config.data, seed=config.seed, forces=loss.forces > 0, stress=loss.stress > 0)
+    frames = load_frames(config.data, seed=config.seed, forces=loss.weighs("forces"), stress=loss.weighs("stress"))
     state = _read_state(Path(config.run.dir) / "last.ckpt", config, frames.digest)
     source = load_potential(config.start.model, config.start.weights) if config.start.model and not state else None
     type_names = _type_names(config, frames, state, source)

@@ -271,3 +271,14 @@ def test_energy_gets_its_final_weight_over_the_last_share_of_the_run():
     assert loss_weights(config, progress=0.76).tolist() == [20.0, 2.0, 3.0]
     assert loss_weights(config).tolist() == [20.0, 2.0, 3.0]  # validation: one measure for the whole run
     assert loss_weights(LossConfig(energy=5.0), progress=1.0).tolist() == [5.0, 1.0, 0.0]
+
+
+def test_weights_go_evenly_to_their_final_ones_when_asked():
+    config = LossConfig(energy=1.0, forces=4.0, stress=0.0, final_energy=11.0, final_forces=2.0, final_stress=8.0,
+                        final_share=0.5, transition="linear")  # fmt: skip
+    for progress, expected in ((0.3, [1, 4, 0]), (0.5, [1, 4, 0]), (0.75, [6, 3, 4]), (1.0, [11, 2, 8])):
+        assert loss_weights(config, progress).tolist() == pytest.approx(expected, rel=1e-14)
+
+
+def test_stress_is_weighed_when_its_final_weight_is_all_it_has():
+    assert LossConfig(final_stress=1.0).weighs("stress") and not LossConfig().weighs("stress")

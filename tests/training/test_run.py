@@ -251,7 +251,7 @@ def test_full_disk_is_a_clear_error_and_keeps_the_previous_checkpoint(data, tmp_
 
     def full(descriptor):
         calls.append(descriptor)
-        if len(calls) > 4:  # provenance.json and metrics.jsonl are still written (file and folder each)
+        if len(calls) > 6:  # config.yaml, provenance.json and metrics.jsonl are still written (file and folder each)
             raise OSError(28, "No space left on device")
         return real(descriptor)
 
