@@ -33,9 +33,13 @@ class CheckpointError(RuntimeError):
     """A checkpoint that can't be written or read, or belongs to another run."""
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file by way of a temporary one beside it, synced before it takes the name."""
-    part = path.with_name(path.name + ".part")
+def write_atomically(path: Path, content: bytes, writer: str = "") -> None:
+    """Write a file by way of a temporary one beside it, synced before it takes the name.
+
+    Args:
+        writer: part of the temporary name, where several processes may write the file at once.
+    """
+    part = path.with_name(f"{path.name}{writer}.part")
     try:
         with open(part, "wb") as file:
             file.write(content)
@@ -55,11 +59,11 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.close(folder)
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint: nested plain values and tensors."""
+def save(path: Path, state: dict[str, Any], writer: str = "") -> None:
+    """Write a checkpoint, nested plain values and tensors, as write_atomically does."""
     buffer = io.BytesIO()  # torch.save straight to a file would hide the reason of a failed write
     torch.save({"format": FORMAT, **state}, buffer)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue(), writer)
 
 
 def read(path: Path) -> dict[str, Any]:

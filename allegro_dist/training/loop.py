@@ -16,7 +16,7 @@ from allegro_dist.config import TrainingConfig
 from allegro_dist.data.frames import Graphs
 from allegro_dist.data.graph import Batch
 from allegro_dist.potential import Potential
-from allegro_dist.training.distributed import Ranks
+from allegro_dist.training.distributed import Ranks, alone
 from allegro_dist.training.evaluate import EvaluationBatches, error_sums
 from allegro_dist.training.flat import FlatParameters
 from allegro_dist.training.fused_step import make_evaluator
@@ -150,6 +150,8 @@ class Trainer:
             sums = error_sums(self.evaluator, self.val_batches, self.train_errors.type_names, self.ranks.device).reduce(
                 self.ranks
             )
+        trained = self.train_errors.reduce(self.ranks)
+        # All that ranks do together is done: where one is lost, the state is still that of the last step.
         loss = sums.loss(self.config.loss)
         self.schedule.end_epoch(loss)
         number = self.epoch + (self.position > 0)
@@ -157,7 +159,6 @@ class Trainer:
             self.best.epoch, self.best.loss, self.best.errors = number, loss, sums.result()
             with self.average.applied():
                 self.best.weights = self._weights()
-        trained = self.train_errors.reduce(self.ranks)
         return {
             "epoch": number,
             "step": self.num_steps,
@@ -242,6 +243,13 @@ class Trainer:
             "minutes": self._clock_minutes(),
             "learning_rate": self.learning_rate,
         }
+
+    def go_alone(self) -> None:
+        """Act for all ranks from now on: another one is lost.
+
+        The state is whole, but for the errors of this epoch's training frames that other ranks took.
+        """
+        self.ranks = alone(self.ranks)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""

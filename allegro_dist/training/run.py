@@ -16,7 +16,7 @@ from allegro_dist.data.statistics import Statistics, compute_statistics
 from allegro_dist.documented import documented
 from allegro_dist.potential import DTYPES, Potential, pair_cutoffs
 from allegro_dist.training import checkpoint
-from allegro_dist.training.distributed import Ranks, start_ranks, stop_ranks
+from allegro_dist.training.distributed import RankLostError, Ranks, start_ranks, stop_ranks
 from allegro_dist.training.evaluate import EvaluationBatches, error_sums, parity_of
 from allegro_dist.training.freeze import freeze
 from allegro_dist.training.log import RunLog, require_tensorboard
@@ -69,7 +69,13 @@ def train_on(ranks: Ranks, config: RunConfig, load_potential: LoadPotential, *, 
         display.message(_summary(config, trainer, frames, statistics))
         if trainer.train_graphs.remark:
             display.message(trainer.train_graphs.remark)
-        stopped = _epochs(trainer, display, log, folder, identity)
+        try:
+            stopped = _epochs(trainer, display, log, folder, identity)
+        except RankLostError as lost:
+            _save_alone(trainer, folder, identity)
+            raise RankLostError(
+                f"{lost}; the state is in {folder / 'last.ckpt'}: run the same command to go on"
+            ) from None
     log.close()
     if stopped:
         raise Interrupted(
@@ -124,17 +130,24 @@ def _epochs(trainer: Trainer, display: ProgressDisplay, log: RunLog, folder: Pat
     return 0
 
 
-def _save(trainer: Trainer, folder: Path, identity: dict[str, Any]) -> None:
-    """Write last.ckpt and best.ckpt (rank 0)."""
+def _save(trainer: Trainer, folder: Path, identity: dict[str, Any], writer: str = "") -> None:
+    """Write last.ckpt and best.ckpt (rank 0); `writer` tells those apart that may write at once."""
     state = trainer.state()  # sums over ranks: all take part
     if not trainer.ranks.is_main:
         return
-    checkpoint.save(folder / "last.ckpt", {**identity, **state})
+    checkpoint.save(folder / "last.ckpt", {**identity, **state}, writer)
     best = trainer.best
     if best.epoch:
-        checkpoint.save(
-            folder / "best.ckpt", {**identity, "weights": best.weights, "epoch": best.epoch, "errors": best.errors}
-        )
+        weights = {"weights": best.weights, "epoch": best.epoch, "errors": best.errors}
+        checkpoint.save(folder / "best.ckpt", {**identity, **weights}, writer)
+
+
+def _save_alone(trainer: Trainer, folder: Path, identity: dict[str, Any]) -> None:
+    """Write the checkpoints when another rank is lost, maybe rank 0: every survivor does that got furthest."""
+    rank, path = trainer.ranks.rank, folder / "last.ckpt"
+    trainer.go_alone()
+    if not path.exists() or checkpoint.read(path)["num_steps"] < trainer.num_steps:
+        _save(trainer, folder, identity, writer=f".{rank}")
 
 
 def _read_state(path: Path, config: RunConfig, digest: str) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from allegro_dist.data.structure import from_atoms
 from allegro_dist.potential import build_potential, pair_cutoffs
 from allegro_dist.training.averaging import MovingAverage
 from allegro_dist.training.checkpoint import CheckpointError, write_atomically
-from allegro_dist.training.distributed import LaunchError, start_ranks
+from allegro_dist.training.distributed import start_ranks
 from allegro_dist.training.evaluate import evaluate_potential
 from allegro_dist.training.flat import FlatParameters
+from allegro_dist.training.launch import LaunchError
 from allegro_dist.training.loss import batch_loss, loss_weights
 from allegro_dist.training.optimizer import make_optimizer
 from allegro_dist.training.prediction import errors_of, predict

@@ -137,13 +137,14 @@ def test_resumed_run_equals_an_uninterrupted_one_to_the_bit(data, tmp_path, step
     assert [(r["epoch"], r["train"], r["val"]) for r in whole] == [(r["epoch"], r["train"], r["val"]) for r in parts]
 
 
-@pytest.mark.parametrize("training", [{}, {"mean_share": 0.9}])
-def test_run_stopped_within_an_epoch_goes_on_to_the_bit(data, tmp_path, monkeypatch, training):
+@pytest.mark.parametrize("training", [{}, {"mean_share": 0.9}, {"schedule": {"name": "plateau", "patience": 1}}])
+@pytest.mark.parametrize("number, position", [(4, 2), (5, 3)], ids=["within an epoch", "at its last step"])
+def test_run_stopped_by_a_signal_goes_on_to_the_bit(data, tmp_path, monkeypatch, training, number, position):
     train(small_run(tmp_path / "whole", data, training))
     step = Trainer.step
 
     def interrupted_step(self, indices):
-        if self.num_steps == 4:
+        if self.num_steps == number:
             signal.raise_signal(signal.SIGTERM)
         return step(self, indices)
 
@@ -152,7 +153,7 @@ def test_run_stopped_within_an_epoch_goes_on_to_the_bit(data, tmp_path, monkeypa
         train(small_run(tmp_path / "parts", data, training))
     assert raised.value.signal == signal.SIGTERM
     state = checkpoint.read(tmp_path / "parts" / "last.ckpt")
-    assert (state["epoch"], state["position"]) == (1, 2)
+    assert (state["epoch"], state["position"]) == (1, position)
     monkeypatch.setattr(Trainer, "step", step)
     train(small_run(tmp_path / "parts", data, training))
     for name in ("last.ckpt", "best.ckpt"):

@@ -13,8 +13,8 @@ from allegro_dist.training import checkpoint
 from allegro_dist.training.outcomes import sweep_table
 from allegro_dist.training.run import train
 from allegro_dist.training.several import committee, grid
+from tests.training import ranks
 from tests.training.runs import small_run, write_frames
-from tests.training.test_distributed import run_with_torchrun_variables
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +97,8 @@ def test_sweep_trains_each_point_as_it_would_be_alone_and_ends_with_a_table(data
 
 def test_members_shared_out_over_processes_are_those_trained_alone(data, tmp_path):
     config = small_run(tmp_path / "shared", data, {"max_epochs": 1}, seed=4)
-    script = "import sys; from allegro_dist.cli import main; sys.exit(main(['train', sys.argv[1], '--members', '3']))"
-    run_with_torchrun_variables(config, tmp_path / "c.yaml", script)
+    dump(config, tmp_path / "c.yaml")
+    ranks.run(2, main, ["train", str(tmp_path / "c.yaml"), "--members", "3"], log=tmp_path / "log")
     for number in range(3):
         train(small_run(tmp_path / "alone" / str(number), data, {"max_epochs": 1}, seed=4 + number))
         one, two = (checkpoint.read(tmp_path / folder / "last.ckpt")["weights"]
