@@ -14,7 +14,7 @@ from allegro_dist.documented import documented
 from allegro_dist.potential import Potential
 from allegro_dist.training.checkpoint import load_run, read
 from allegro_dist.training.loop import DivergedError
-from allegro_dist.training.outcomes import write_committee, write_sweep
+from allegro_dist.training.outcomes import write_sweep
 from allegro_dist.training.run import Interrupted, train
 from allegro_dist.training.several import PlannedRun, committee, grid, train_all
 
@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
 
 def train_committee(runs: Sequence[PlannedRun]) -> None:
     """Train the members of a committee and show what they are together; raises the error of one that diverged."""
+    from allegro_dist.report.members import write_committee  # scipy's statistics take a second to import
+
     failed = train_all(runs, load_potential)
     for name, reason in (failed or {}).items():
         raise DivergedError(f"{name}: {reason}")
