@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     def configuration(point: Sequence[str] = (), **defaults: Any) -> RunConfig:
         values = read_values(path, [*overrides, *point])
         for section, default in defaults.items():
-            values[section] = {**default, **values.get(section, {})}
+            give_defaults(values, section, default)
         inherit_model(values)
         config: RunConfig = from_dict(RunConfig, values, path or "command line")
         return config
@@ -104,13 +104,21 @@ def inherit_model(values: dict[str, Any]) -> None:
 
     A run that goes on has them in its checkpoint, and no longer needs what it started from.
     """
-    start = values.get("start")
+    start, run_folder = values.get("start"), values.get("run")
     if not isinstance(start, dict) or not isinstance(start.get("model"), str):
         return
-    folder = Path(str((values.get("run") or {}).get("dir", RunFolderConfig().dir)))
-    if (folder / "last.ckpt").exists():
-        inherited = read(folder / "last.ckpt")["config"]["model"]
+    given = run_folder if isinstance(run_folder, dict) else {}
+    last = Path(str(given.get("dir", RunFolderConfig().dir)), "last.ckpt")
+    if last.exists():
+        inherited = read(last)["config"]["model"]
     else:
         inherited = to_dict(load_potential(start["model"]).parameters_used.config)
         inherited = {key: value for key, value in inherited.items() if key not in OF_THE_DATA}
-    values["model"] = {**inherited, **(values.get("model") or {})}
+    give_defaults(values, "model", inherited)
+
+
+def give_defaults(values: dict[str, Any], section: str, defaults: dict[str, Any]) -> None:
+    """Fill up a section; one that is no mapping is left for the checks of the configuration."""
+    given = values.get(section) or {}
+    if isinstance(given, dict):
+        values[section] = {**defaults, **given}

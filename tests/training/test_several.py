@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from allegro_dist.cli import main
 from allegro_dist.config import ConfigError, RunConfig, dump, from_dict
-from allegro_dist.training import checkpoint
+from allegro_dist.training import checkpoint, several
+from allegro_dist.training.loop import DivergedError
 from allegro_dist.training.outcomes import sweep_table
 from allegro_dist.training.run import train
 from allegro_dist.training.several import committee, grid
@@ -104,6 +106,35 @@ def test_members_shared_out_over_processes_are_those_trained_alone(data, tmp_pat
         one, two = (checkpoint.read(tmp_path / folder / "last.ckpt")["weights"]
                     for folder in (f"alone/{number}", f"shared/member-{number}"))  # fmt: skip
         assert all(torch.equal(weight, two[name]) for name, weight in one.items())
+
+
+def diverging(monkeypatch, *names):
+    """Let the runs in some folders diverge at once."""
+    real = several.train_on
+
+    def train_on(ranks, config, load_potential, *, shown):
+        if Path(config.run.dir).name in names:
+            raise DivergedError("10 steps in a row had gradients that are not finite")
+        return real(ranks, config, load_potential, shown=shown)
+
+    monkeypatch.setattr(several, "train_on", train_on)
+
+
+def test_run_that_diverges_stops_no_other_of_a_sweep(data, tmp_path, monkeypatch, capsys):
+    diverging(monkeypatch, "seed=0")
+    dump(small_run(tmp_path / "runs", data, {"max_epochs": 1}), tmp_path / "c.yaml")
+    assert main(["train", str(tmp_path / "c.yaml"), "--sweep", "seed=0,1"]) == 0
+    good, bad = json.loads((tmp_path / "runs" / "sweep.json").read_text())
+    assert good["name"] == "seed=1" and "val" in good
+    assert bad["failed"] == "10 steps in a row had gradients that are not finite"
+
+
+def test_member_that_diverges_is_named_when_the_others_are_done(data, tmp_path, monkeypatch, capsys):
+    diverging(monkeypatch, "member-0")
+    dump(small_run(tmp_path / "runs", data, {"max_epochs": 1}), tmp_path / "c.yaml")
+    assert main(["train", str(tmp_path / "c.yaml"), "--members", "2"]) == 2
+    assert "member-0: 10 steps in a row" in capsys.readouterr().err
+    assert (tmp_path / "runs" / "member-1" / "results.json").exists()
 
 
 def test_run_that_diverged_is_last_in_the_table():

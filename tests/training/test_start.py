@@ -213,6 +213,13 @@ def test_command_takes_over_the_model_s_settings(source, silica, tmp_path, capsy
     assert checkpoint.load_run(tmp_path / "run").parameters_used.config == load_potential(source).parameters_used.config
 
 
+@pytest.mark.parametrize("section", ["model", "data", "run"])
+def test_section_that_is_no_mapping_is_refused(source, silica, section, capsys):
+    values = [f"data.train={silica}", f"start.model={source}", f"{section}=7"]
+    assert main(["train", *sorted(values, key=lambda v: "." not in v)]) == 2
+    assert f"'{section}'" in capsys.readouterr().err
+
+
 def test_other_settings_of_the_model_are_refused_by_name(source, silica, tmp_path):
     with pytest.raises(ConfigError, match=r"other settings of model: l_max \(there 2, here 1\), cutoff of O-O \(there"):
         train(fine_tuning(tmp_path, silica, source, model={"l_max": 1, "pair_cutoffs": {"O-O": 3.0}}))
