@@ -33,8 +33,8 @@ class ConfigError(ValueError):
 class AllegroConfig:
     """The Allegro model (Musaelian et al. 2023, revised form of 2025); defaults suit a few hundred DFT frames."""
 
-    family: Literal["allegro"] = "allegro"
-    """Kind of model."""
+    family: Literal["allegro", "allegro-2022"] = "allegro"
+    """Kind of model; allegro-2022 is the form of the paper, several times slower to train and in LAMMPS."""
     type_names: tuple[str, ...] | None = None
     """Chemical symbols of the model types, in order; found from the training data when not given."""
     r_max: Positive = 5.0
@@ -95,7 +95,15 @@ class AllegroConfig:
 
     @model_validator(mode="after")
     def _check(self) -> AllegroConfig:
-        if self.radial_basis == "bessel" and self.embedding_width % 2:
+        if self.family == "allegro-2022":
+            for key, only in (
+                ("radial_basis", "bessel"),
+                ("path_channel_coupling", True),
+                ("num_embedding_features", None),
+            ):
+                if getattr(self, key) != only:
+                    raise ValueError(f"family allegro-2022 has no {key} = {getattr(self, key)}")
+        elif self.radial_basis == "bessel" and self.embedding_width % 2:
             name = "num_scalar_features" if self.num_embedding_features is None else "num_embedding_features"
             raise ValueError(f"{name} must be even for the type embedding, got {self.embedding_width}")
         if self.radial_basis == "spline" and self.spline_span > self.num_radial:

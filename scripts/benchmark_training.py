@@ -30,7 +30,7 @@ TUNED_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_"
 WIDTHS = {"l_max": 2, "num_layers": 2, "num_scalar_features": 64, "num_tensor_features": 32}
 
 
-def our_model(frames: list, r_max: float):
+def our_model(frames: list, r_max: float, family: str = "allegro"):
     """Graphs of the frames, and a potential for them in training mode."""
     import torch
 
@@ -40,7 +40,7 @@ def our_model(frames: list, r_max: float):
     from allegro_dist.potential import build_potential, pair_cutoffs
 
     structures = [from_atoms(atoms) for atoms in frames]
-    config = AllegroConfig(r_max=r_max, **WIDTHS)
+    config = AllegroConfig(family=family, r_max=r_max, **WIDTHS)
     names = find_type_names(structures)
     graphs = build_graphs(structures, names, pair_cutoffs(config, names), torch.float32)
     neighbors = sum(g.num_edges for g in graphs) / sum(g.num_atoms for g in graphs)
@@ -52,16 +52,16 @@ def our_model(frames: list, r_max: float):
 
 
 def our_step(frames: list, r_max: float, kind: str):
-    """A function that makes one training step of allegro_dist's model, fused or eager."""
+    """A function that makes one training step of allegro_dist's model, fused or eager; 2022: of that form, eager."""
     import torch
 
     from allegro_dist.data.graph import collate
     from allegro_dist.potential import assemble_forces
     from allegro_dist.training.fused_step import make_evaluator
 
-    graphs, potential = our_model(frames, r_max)
+    graphs, potential = our_model(frames, r_max, "allegro-2022" if kind == "2022" else "allegro")
     batch = collate(graphs)
-    evaluator = make_evaluator(potential, kind, torch.device("cpu"), 1)
+    evaluator = make_evaluator(potential, "auto" if kind == "2022" else kind, torch.device("cpu"), 1)
     optimizer = torch.optim.Adam([p for p in potential.parameters() if p.requires_grad], lr=1e-4, fused=True)
 
     def step() -> None:
@@ -216,6 +216,7 @@ def main() -> None:
     parser.add_argument(
         "--no-compile", action="store_true", help="leave the peer's compiled mode out (it takes minutes)"
     )
+    parser.add_argument("--with-2022", action="store_true", help="the 2022 form of Allegro, too")
     parser.add_argument("--shares", action="store_true", help="the parts of our own step instead")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -226,6 +227,8 @@ def main() -> None:
         return show_shares(args)
 
     contestants = {"allegro_dist/fused": sys.executable, "allegro_dist/eager": sys.executable}
+    if args.with_2022:
+        contestants["allegro_dist/2022"] = sys.executable
     if args.peer_python:
         contestants["nequip-allegro/eager"] = args.peer_python
         if not args.no_compile:

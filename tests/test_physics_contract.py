@@ -30,6 +30,15 @@ VARIANTS = {
     },
     "spline, zbl": {"radial_basis": "spline", "num_radial": 10, "zbl": True},
 }
+VARIANTS_2022 = {
+    "plain": {},
+    "three layers, l_max 3, no parity": {
+        "parity": False, "num_layers": 3, "l_max": 3, "num_tensor_features": 8, "num_scalar_features": 16,
+    },
+    "three layers, zbl": {"num_layers": 3, "zbl": True, "num_tensor_features": 8},
+}  # fmt: skip
+EVERY = [(f, v, VARIANTS[v]) for f in FAMILIES if f != "allegro-2022" for v in VARIANTS]
+EVERY += [("allegro-2022", v, VARIANTS_2022[v]) for v in VARIANTS_2022]
 
 
 @pytest.fixture(params=["float64", "float32"])
@@ -37,17 +46,17 @@ def dtype(request):
     return request.param
 
 
-@pytest.fixture(params=[(f, v) for f in FAMILIES for v in VARIANTS], ids=lambda p: f"{p[0]}, {p[1]}")
+@pytest.fixture(params=EVERY, ids=lambda p: f"{p[0]}, {p[1]}")
 def potential(request, dtype):
-    family, variant = request.param
-    return make_potential(family=family, dtype=dtype, pair_cutoffs=MIXED_CUTOFFS, **VARIANTS[variant])
+    family, _, options = request.param
+    return make_potential(family=family, dtype=dtype, pair_cutoffs=MIXED_CUTOFFS, **options)
 
 
-@pytest.fixture(params=[(f, v) for f in FAMILIES for v in VARIANTS], ids=lambda p: f"{p[0]}, {p[1]}")
+@pytest.fixture(params=EVERY, ids=lambda p: f"{p[0]}, {p[1]}")
 def exact_potential(request):
     """In float64 only, for derivatives by differences, which float32 energies hold to three digits at most."""
-    family, variant = request.param
-    return make_potential(family=family, dtype="float64", pair_cutoffs=MIXED_CUTOFFS, **VARIANTS[variant])
+    family, _, options = request.param
+    return make_potential(family=family, dtype="float64", pair_cutoffs=MIXED_CUTOFFS, **options)
 
 
 def evaluate(potential, atoms: Atoms):

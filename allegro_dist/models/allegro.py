@@ -9,14 +9,11 @@ energy               e_i = (2 avg_num_neighbors)^(-1/2) sum_j MLP(x^0, .., x^L)_
 
 from collections.abc import Sequence
 
-import torch
-from e3nn import o3
 from torch import Tensor, nn
 
 from allegro_dist.config import AllegroConfig
-from allegro_dist.models.base import InteratomicModel
+from allegro_dist.models.edge_table import EdgeTableModel
 from allegro_dist.nn.mlp import ScalarMLP
-from allegro_dist.nn.neighbor_table import neighbor_table
 from allegro_dist.nn.radial import BesselEmbedding, SplineEmbedding
 from allegro_dist.nn.tensor_track import (
     AdjointProduct,
@@ -28,33 +25,13 @@ from allegro_dist.nn.tensor_track import (
 )
 
 
-class Allegro(InteratomicModel):
-    """The model in its per-atom form.
-
-    Args:
-        config: hyperparameters.
-        cutoffs: [T, T] cutoff of each ordered type pair (center, neighbor), Angstrom.
-        avg_num_neighbors: mean number of edges of a center, for each of the T types.
-    """
-
-    inverse_cutoffs: Tensor
-    inverse_sqrt_neighbors: Tensor
-    order_mask: Tensor
+class Allegro(EdgeTableModel):
+    """The model in its per-atom form; arguments as for EdgeTableModel."""
 
     def __init__(self, config: AllegroConfig, cutoffs: Tensor, avg_num_neighbors: Sequence[float]) -> None:
-        super().__init__()
-        num_types, channels, scalars = cutoffs.shape[0], config.num_tensor_features, config.num_scalar_features
+        super().__init__(config, cutoffs, avg_num_neighbors)
+        num_types, channels, scalars = self.num_types, self.num_channels, config.num_scalar_features
         embedded, orders, layers = config.embedding_width, config.l_max + 1, config.num_layers
-        dtype = torch.get_default_dtype()
-        self.empty_length = 2.0 * float(cutoffs.max())
-        self.num_types = num_types
-        self.num_channels = channels
-        self.harmonics = o3.SphericalHarmonics(list(range(orders)), normalize=True, normalization="component")
-        self.register_buffer("inverse_cutoffs", (1.0 / cutoffs).to(dtype).flatten())
-        self.register_buffer("inverse_sqrt_neighbors", torch.tensor(avg_num_neighbors, dtype=dtype).rsqrt())
-        order_of = torch.tensor([l for l in range(orders) for _ in range(2 * l + 1)])
-        self.register_buffer("order_mask", torch.eye(orders, dtype=dtype)[order_of], persistent=False)
-
         self.embedding: nn.Module = (
             BesselEmbedding(num_types, embedded, config.num_radial, config.envelope_power, config.bessel_trainable)
             if config.radial_basis == "bessel"
@@ -80,20 +57,16 @@ class Allegro(InteratomicModel):
 
     def forward(self, edge_vectors: Tensor, edge_index: Tensor, atom_types: Tensor) -> Tensor:
         """edge_vectors [E, 3] Angstrom, edge_index [2, E] sorted by center, atom_types [N] -> [N], dimensionless."""
-        table = neighbor_table(edge_vectors, edge_index, atom_types, self.empty_length)
-        shape = (table.num_atoms, table.num_slots, -1)
-        harmonics = self.harmonics(table.edge_vectors).view(shape)
-        pair = table.center_types * self.num_types + table.neighbor_types
-        x = torch.linalg.vector_norm(table.edge_vectors, dim=1) * self.inverse_cutoffs.index_select(0, pair)
-        norm = self.inverse_sqrt_neighbors.index_select(0, atom_types)
-
-        two_body = self.two_body([self.embedding(x, table.center_types, table.neighbor_types)])
+        edges = self.lay_out(edge_vectors, edge_index, atom_types)
+        harmonics = edges.harmonics
+        shape = (harmonics.shape[0], harmonics.shape[1], -1)
+        two_body = self.two_body([self.embedding(edges.x, edges.center_types, edges.neighbor_types)])
         started = self.start(two_body)
         latents, weights, env_weights = [started[0]], started[1].view(shape), started[2]
         kernels: list[Tensor] = []
         environments: list[Tensor] = []  # by channel: [U, A, D]
         for product, latent in zip(self.products, self.latents):  # noqa: B905 (TorchScript)
-            g = environment(env_weights.view(shape), harmonics, self.order_mask) * norm[:, None, None]
+            g = environment(env_weights.view(shape), harmonics, self.order_mask) * edges.norm[:, None, None]
             environments.append(g.permute(2, 0, 1).contiguous())
             kernels.append(product.kernel())  # type: ignore[operator]
             k = len(kernels) - 1
@@ -105,5 +78,4 @@ class Allegro(InteratomicModel):
             latents.append(out[0])
             if len(out) > 1:
                 env_weights = out[1]
-        edge_energy = self.readout(latents)[0].view(table.num_atoms, table.num_slots)
-        return edge_energy.sum(1) * norm * 0.7071067811865476
+        return self.sum_over_edges(self.readout(latents)[0], edges)

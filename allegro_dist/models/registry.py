@@ -1,14 +1,18 @@
 """Model families by the name that configurations use; a new family is one file and one line here."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
 from allegro_dist.config import ConfigError, ModelConfig
 from allegro_dist.models.allegro import Allegro
+from allegro_dist.models.allegro_2022 import Allegro2022
 from allegro_dist.models.base import InteratomicModel
 
-FAMILIES: dict[str, type[Allegro]] = {"allegro": Allegro}
+FAMILIES: dict[str, Callable[[ModelConfig, Tensor, Sequence[float]], InteratomicModel]] = {
+    "allegro": Allegro,
+    "allegro-2022": Allegro2022,
+}
 
 
 def build_model(config: ModelConfig, cutoffs: Tensor, avg_num_neighbors: Sequence[float]) -> InteratomicModel:

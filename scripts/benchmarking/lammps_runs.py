@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from allegro_dist.deploy.archive import save_archive
 from allegro_dist.deploy.tables import Tables, choose_tables
+from allegro_dist.fused_program import fused_program
 from allegro_dist.simulate.lammps_runtime import lammps_folder
 from benchmarking.models import MODELS, BenchmarkModel, Work, count_work, make_potential
 
@@ -190,13 +191,13 @@ def our_runs(name: str, evaluators: list[str], settings: RunSettings) -> list[La
     print(f"{name}: {model.neighbors} neighbors, {tables[0].intervals} table intervals", flush=True)
     save_archive(settings.folder / f"{name}-exact.pth", potential)
     save_archive(settings.folder / f"{name}-tabulated.pth", potential, tables=tables if tables[1] else (Tables(), {}))
-    runs = []
-    for evaluator in evaluators:
+    runs, has_program = [], bool(fused_program(potential))
+    for evaluator in evaluators if has_program else ["torchscript"]:
         tabulated = evaluator == "tabulated"
         archive = f"{name}-{'tabulated' if tabulated else 'exact'}.pth"
         style = f"pair_style allegro evaluator {'torchscript' if evaluator == 'torchscript' else 'fused'}"
         pair = f"{style}\npair_coeff * * {archive} {' '.join(model.types)}"
-        work = count_work(potential, model.neighbors, tabulated)
+        work = count_work(potential, model.neighbors, tabulated) if has_program else None
         runs.append(
             LammpsRun(
                 name, evaluator, pair, settings, types=random_types(model), num_types=len(model.types),

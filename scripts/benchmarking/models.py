@@ -35,6 +35,7 @@ MODELS = {
     "types2": BenchmarkModel({}, ELEMENTS[:2]),
     "types4": BenchmarkModel({}, ELEMENTS[:4]),
     "types8": BenchmarkModel({}, ELEMENTS),
+    "2022": BenchmarkModel({"family": "allegro-2022"}),
 }
 HERMITE = 2 * 2 * 6  # floating point operations for value and slope of a quintic interpolated from six numbers
 
