@@ -85,6 +85,10 @@ ArchiveInfo read_info(const NamedTensors &tensors) {
     info.fused->table_intervals =
         index_below(tensors.number("tables.intervals"), max_table_intervals + 1, "tables.intervals");
   info.table_tolerance = tensors.number("tables.tolerance");
+  info.torchscript_bytes_per_edge = tensors.number("torchscript.bytes_per_edge");
+  if (!(info.torchscript_bytes_per_edge >= 0.0))
+    throw std::runtime_error("'torchscript.bytes_per_edge' is " + std::to_string(info.torchscript_bytes_per_edge) +
+                             ", expected 0 or more");
   return info;
 }
 

@@ -31,6 +31,7 @@ struct ArchiveInfo {
   std::string dtype;
   CheckData check;
   std::optional<FusedModel> fused;  // the merged model, of families that the fused evaluator knows
+  double torchscript_bytes_per_edge = 0.0;  // temporaries of the scripted module
   double table_tolerance = 0.0;     // eV/Angstrom: how far the archive's tables may move an edge gradient
 };
 

@@ -83,7 +83,8 @@ OpenedArchive open_archive(const std::string &path, const EngineOptions &options
     if (options.dtype != "auto" && options.dtype != info.dtype)
       throw std::invalid_argument("dtype '" + options.dtype +
                                   "' asked for, but evaluator torchscript runs in the archive's, " + info.dtype);
-    opened.evaluator = load_torchscript_evaluator(path, options, static_cast<int>(info.type_names.size()));
+    opened.evaluator = load_torchscript_evaluator(path, options, static_cast<int>(info.type_names.size()),
+                                                  info.torchscript_bytes_per_edge);
     return opened;
   }
   if (!info.fused)

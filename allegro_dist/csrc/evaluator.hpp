@@ -44,7 +44,7 @@ DeviceChoice choose_device(const EngineOptions &options, int num_gpus);
 
 // The archive's scripted module, by torch, which is loaded now (torchscript_library.cpp).
 std::unique_ptr<Evaluator> load_torchscript_evaluator(const std::string &path, const EngineOptions &options,
-                                                      int num_types);
+                                                      int num_types, double bytes_per_edge);
 
 // CPU only; throws std::invalid_argument for an instruction set that this machine lacks.
 std::unique_ptr<Evaluator> make_fused_evaluator(FusedModel model, const std::string &dtype,

@@ -23,7 +23,6 @@ namespace {
 
 constexpr int cpu_block_edges = 2048;
 constexpr int cuda_block_edges = 131072;
-constexpr double temporaries_per_edge = 16e3;  // bytes; models differ: 9 kB with l_max 2, 32 channels, width 64
 
 std::string first_line(const c10::Error &error) {
   const std::string text = error.what_without_backtrace();
@@ -51,16 +50,18 @@ void keep_freed_memory() {
 
 class TorchScriptEvaluator final : public Evaluator {
  public:
-  TorchScriptEvaluator(torch::jit::Module module, torch::Device device, int num_types, int num_threads)
+  TorchScriptEvaluator(torch::jit::Module module, torch::Device device, int num_types, double bytes_per_edge,
+                       int num_threads)
       : module_(std::move(module)),
         device_(device),
         device_name_(device.str()),
         num_types_(num_types),
+        bytes_per_edge_(bytes_per_edge),
         num_threads_(num_threads) {}
 
   const std::string &name() const override { return name_; }
   const std::string &device() const override { return device_name_; }
-  double bytes_per_edge() const override { return temporaries_per_edge; }
+  double bytes_per_edge() const override { return bytes_per_edge_; }
   int preferred_block_edges() const override { return device_.is_cuda() ? cuda_block_edges : cpu_block_edges; }
 
   void evaluate(const EdgeBlock &block, int /*worker*/, double *atomic_energy, double *edge_gradient) override {
@@ -106,7 +107,9 @@ class TorchScriptEvaluator final : public Evaluator {
   torch::jit::Module module_;
   torch::Device device_;
   std::string device_name_, name_ = "TorchScript";
-  int num_types_, num_threads_;
+  int num_types_;
+  double bytes_per_edge_;
+  int num_threads_;
 };
 
 }  // namespace
@@ -114,7 +117,7 @@ class TorchScriptEvaluator final : public Evaluator {
 
 // For torchscript_library.cpp; the caller owns the result, and has read the archive: it is whole.
 extern "C" __attribute__((visibility("default"))) allegro_dist::Evaluator *allegro_dist_make_torchscript_evaluator(
-    const char *path, const allegro_dist::EngineOptions *options, int num_types) {
+    const char *path, const allegro_dist::EngineOptions *options, int num_types, double bytes_per_edge) {
   using namespace allegro_dist;
   const torch::Device device = torch_device(*options);
   keep_freed_memory();
@@ -122,7 +125,7 @@ extern "C" __attribute__((visibility("default"))) allegro_dist::Evaluator *alleg
   try {
     torch::jit::Module module = torch::jit::load(path, device);
     module.eval();
-    return new TorchScriptEvaluator(std::move(module), device, num_types, options->num_threads);
+    return new TorchScriptEvaluator(std::move(module), device, num_types, bytes_per_edge, options->num_threads);
   } catch (const c10::Error &error) {
     throw std::runtime_error("archive '" + std::string(path) + "' cannot be loaded by torch " TORCH_VERSION ": " +
                              first_line(error));

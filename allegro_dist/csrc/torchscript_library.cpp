@@ -14,7 +14,8 @@
 namespace allegro_dist {
 namespace {
 
-using MakeEvaluator = Evaluator *(*)(const char *path, const EngineOptions *options, int num_types);
+using MakeEvaluator = Evaluator *(*)(const char *path, const EngineOptions *options, int num_types,
+                                     double bytes_per_edge);
 
 // A program that uses C++ streams may hold the process's only initialized copy of them; a library bound deeply would
 // write to the other one and crash.
@@ -40,9 +41,9 @@ MakeEvaluator find_make_evaluator() {
 }  // namespace
 
 std::unique_ptr<Evaluator> load_torchscript_evaluator(const std::string &path, const EngineOptions &options,
-                                                      int num_types) {
+                                                      int num_types, double bytes_per_edge) {
   static const MakeEvaluator make_evaluator = find_make_evaluator();
-  return std::unique_ptr<Evaluator>(make_evaluator(path.c_str(), &options, num_types));
+  return std::unique_ptr<Evaluator>(make_evaluator(path.c_str(), &options, num_types, bytes_per_edge));
 }
 
 }  // namespace allegro_dist

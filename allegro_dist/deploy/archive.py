@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from allegro_dist.deploy.engine_data import Tables, read_engine_data, write_engine_data
+from allegro_dist.deploy.memory import memory_per_edge
 from allegro_dist.deploy.model_card import FORMAT_VERSION, make_model_card
 from allegro_dist.deploy.self_check import SelfCheckError, make_self_check, run_self_check
 from allegro_dist.deploy.weights import read_potential, write_weights
@@ -76,10 +77,12 @@ def save_archive(
     path = Path(path)
     potential = potential.cpu().eval()
     card = make_model_card(potential, training or {}) | {"tables": tables[0]._asdict() | tables[1]}
-    engine_data = write_engine_data(card, make_self_check(potential), fused_program(potential), tables[0])
+    check, program = make_self_check(potential), fused_program(potential)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)  # TorchScript is frozen technology; see above
         frozen = torch.jit.freeze(torch.jit.script(potential))
+        with _interpreter():
+            engine_data = write_engine_data(card, check, program, tables[0], memory_per_edge(frozen, check))
         contents = (str(FORMAT_VERSION), json.dumps(card, indent=1), engine_data, write_weights(potential))
         try:
             # The file's name becomes part of its content, so it gets its own name in a folder beside.

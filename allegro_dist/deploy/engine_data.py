@@ -2,7 +2,8 @@
 
     texts    type_names (separated by spaces), dtype
     tensors  r_max, interaction_range, cutoffs [T, T] (Angstrom), check.* (self_check.py), tables.intervals,
-             tables.tolerance (eV/Angstrom), and fused.* (fused_program.py) for families that the fused evaluator knows
+             tables.tolerance (eV/Angstrom), torchscript.bytes_per_edge (memory.py), and fused.* (fused_program.py)
+             for families that the fused evaluator knows
 
 Reals are float64, integers int64.  csrc/archive.cpp reads it.
 """
@@ -29,10 +30,13 @@ class Tables(NamedTuple):
     """Largest deviation of an edge gradient that the self-check may find because of the tables, eV/Angstrom."""
 
 
-def write_engine_data(card: dict[str, Any], check: SelfCheck, program: dict[str, Tensor], tables: Tables) -> bytes:
-    """The member's content; `card` as make_model_card gives it."""
+def write_engine_data(
+    card: dict[str, Any], check: SelfCheck, program: dict[str, Tensor], tables: Tables, bytes_per_edge: float
+) -> bytes:
+    """The member's content; `card` as make_model_card gives it, `bytes_per_edge` of the scripted module."""
     tensors = {name: card[name] for name in ("r_max", "interaction_range")} | {"cutoffs": card["pair_cutoffs"]}
     tensors |= {f"tables.{name}": value for name, value in tables._asdict().items()}
+    tensors["torchscript.bytes_per_edge"] = float(bytes_per_edge)
     tensors |= {CHECK + name: value for name, value in check._asdict().items()}
     tensors |= {FUSED + name: value for name, value in program.items()}
     texts = {"type_names": " ".join(card["type_names"]), "dtype": card["dtype"]}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
 import pytest
 from ase import Atoms
+from safetensors.torch import load
 
 from tests.conftest import TYPE_NAMES, silica
 from tests.lammps.lammps_run import LammpsResult, pair_allegro, run_lammps
@@ -76,7 +79,6 @@ def test_block_size_changes_nothing(block, on_one_rank, archives, triclinic_sili
         ("memory 1K", 18),  # 1024 / (32 of the edge + 24 of its gradient)
         ("memory 20000", 357),
         ("memory 10G", 2048),  # what the fused evaluator runs best with
-        ("memory 2M evaluator torchscript", 130),  # 2^21 / (56 + 16,000)
     ],
 )
 def test_memory_sets_the_block(options, block, on_one_rank, archives, triclinic_silica, tmp_path):
@@ -84,6 +86,15 @@ def test_memory_sets_the_block(options, block, on_one_rank, archives, triclinic_
     found = run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, steps=3)
     assert f"blocks of at most {block} listed neighbors" in found.output
     assert_same(found, on_one_rank, 1e-10)
+
+
+def test_memory_counts_what_torchscript_takes_for_an_edge(archives, triclinic_silica, tmp_path):
+    with zipfile.ZipFile(archives["float64"]) as members:
+        (name,) = (name for name in members.namelist() if name.endswith("engine.safetensors"))
+        bytes_per_edge = float(load(members.read(name))["torchscript.bytes_per_edge"])
+    pair = pair_allegro(archives["float64"], TYPE_NAMES, "memory 2M evaluator torchscript")
+    found = run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, steps=0)
+    assert f"blocks of at most {int(2**21 / (56 + bytes_per_edge))} listed neighbors" in found.output
 
 
 @pytest.mark.parametrize("grid", ["4 1 1", "1 2 2"])
