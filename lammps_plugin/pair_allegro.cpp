@@ -14,6 +14,7 @@
 #include "error.h"
 #include "force.h"
 #include "group.h"
+#include "lammps_versions.hpp"
 #include "left_out_pairs.hpp"
 #include "memory.h"
 #include "neighbor.h"
@@ -163,7 +164,7 @@ void PairAllegro::report(int member) const {
 
 void PairAllegro::init_style() {
   if (!force->newton_pair) error->all(FLERR, "pair style allegro requires newton pair on, found newton pair off");
-  neighbor->add_request(this, NeighConst::REQ_FULL);
+  allegro_dist::request_full_list(*neighbor, this, instance_me);
   list_build_ = -1;
 }
 

