@@ -34,17 +34,22 @@ def record_start(folder: Path, data: dict[str, Any], ranks: Ranks) -> None:
 
 
 def describe_data(config: RunConfig, frames: Frames) -> dict[str, Any]:
-    """Numbers of frames, the digest of the training frames, and SHA-256 and size of each file that the run reads."""
-    data, start = config.data, config.start
-    first = f"{start.model}/{start.weights}.ckpt" if start.model and Path(start.model).is_dir() else start.model
-    named = (data.train, data.val, data.test, data.isolated_atoms, first)
+    """Numbers of frames, the digest of the training frames, and the files."""
     return {
         "digest": frames.digest,
         "train": len(frames.train),
         "val": len(frames.val),
         "test": len(frames.test),
-        "files": {path: _describe_file(path) for path in dict.fromkeys(p for value in named for p in _paths(value))},
+        "files": describe_files(config),
     }
+
+
+def describe_files(config: RunConfig) -> dict[str, dict[str, Any]]:
+    """SHA-256 and size of each file that a run reads."""
+    data, start = config.data, config.start
+    first = f"{start.model}/{start.weights}.ckpt" if start.model and Path(start.model).is_dir() else start.model
+    named = (data.train, data.val, data.test, data.isolated_atoms, first)
+    return {path: _describe_file(path) for path in dict.fromkeys(p for value in named for p in _paths(value))}
 
 
 def _paths(value: str | Sequence[str] | float | None) -> Sequence[str]:

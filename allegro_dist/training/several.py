@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,9 +17,11 @@ from typing import NamedTuple
 
 import yaml
 
-from allegro_dist.config import ConfigError, RunConfig
+from allegro_dist.config import ConfigError, RunConfig, to_dict
+from allegro_dist.training import checkpoint
 from allegro_dist.training.distributed import alone, gather, start_ranks, stop_ranks
 from allegro_dist.training.loop import DivergedError
+from allegro_dist.training.provenance import describe_files
 from allegro_dist.training.run import train_on
 from allegro_dist.training.start import LoadPotential
 
@@ -90,6 +93,8 @@ def train_all(runs: Sequence[PlannedRun], load_potential: LoadPotential) -> dict
                 continue
             if ranks.is_main:
                 print(f"run {number + 1} of {len(runs)}: {planned.name}", flush=True)
+            if is_done(planned.config):
+                continue
             try:
                 train_on(alone(ranks), planned.config, load_potential, shown=ranks.is_main)
             except DivergedError as error:
@@ -98,6 +103,18 @@ def train_all(runs: Sequence[PlannedRun], load_potential: LoadPotential) -> dict
         return {name: text for part in everywhere for name, text in part.items()} if ranks.is_main else None
     finally:
         stop_ranks()
+
+
+def is_done(config: RunConfig) -> bool:
+    """Whether the folder holds this very run, of the same files, at its end."""
+    folder = Path(config.run.dir)
+    files = [folder / name for name in ("last.ckpt", "results.json", "provenance.json")]
+    if not all(file.exists() for file in files):
+        return False
+    state, results, origin = checkpoint.read(files[0]), *(json.loads(file.read_text()) for file in files[1:])
+    # results.json may be that of a shorter run, which this one has gone on with
+    ended = state["config"] == to_dict(config) and state["num_steps"] == results["steps"]
+    return bool(ended and origin["data"]["files"] == describe_files(config))
 
 
 def _planned(name: str, settings: dict[str, str], config: RunConfig) -> PlannedRun:

@@ -90,11 +90,24 @@ def test_sweep_trains_each_point_as_it_would_be_alone_and_ends_with_a_table(data
     assert (tmp_path / "runs" / "sweep.md").read_text() in first
     assert f"{1e3 * errors[0]:.2f}" in first
 
-    steps = [outcome["steps"] for outcome in outcomes]
-    assert main(command) == 0  # nothing is left to do
-    again = json.loads((tmp_path / "runs" / "sweep.json").read_text())
-    assert [outcome["steps"] for outcome in again] == steps
-    assert [outcome["val"] for outcome in again] == [outcome["val"] for outcome in outcomes]
+
+def test_runs_that_are_done_are_not_opened_again_but_changed_ones_are(tmp_path, monkeypatch):
+    frames = write_frames(tmp_path / "frames.xyz")
+    dump(small_run(tmp_path / "runs", frames, {"max_epochs": 1}), tmp_path / "c.yaml")
+    command = ["train", str(tmp_path / "c.yaml"), "--sweep", "seed=0,1"]
+    assert main(command) == 0
+    opened = []
+    real = several.train_on
+    monkeypatch.setattr(several, "train_on", lambda *args, **kw: opened.append(args[1].seed) or real(*args, **kw))
+    assert main(command) == 0
+    assert opened == []
+    (tmp_path / "runs" / "seed=1" / "results.json").unlink()  # killed before its end
+    assert main(command) == 0
+    assert opened == [1]
+    assert main([*command[:2], "training.max_epochs=2", *command[2:]]) == 0
+    assert opened == [1, 0, 1]
+    write_frames(tmp_path / "frames.xyz", seed=50)
+    assert main([*command[:2], "training.max_epochs=2", *command[2:]]) == 2
 
 
 def test_members_shared_out_over_processes_are_those_trained_alone(data, tmp_path):
