@@ -60,6 +60,8 @@ class Layer(nn.Module):
 class Allegro2022(EdgeTableModel):
     """The model on edges; arguments as for EdgeTableModel."""
 
+    weights_of_types = ("two_body.read.0", "two_body.read.1")  # whose rows belong to the types
+
     def __init__(self, config: AllegroConfig, cutoffs: Tensor, avg_num_neighbors: Sequence[float]) -> None:
         super().__init__(config, cutoffs, avg_num_neighbors)
         scalars, layers, orders = config.num_scalar_features, config.num_layers, config.l_max + 1

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from allegro_dist.config import ConfigError, ModelConfig, RunConfig
 from allegro_dist.data.frames import Graphs
@@ -121,23 +121,32 @@ def copy_weights(source: Potential, target: Potential) -> None:
     old, new = _shared(source.parameters_used.type_names, target.parameters_used.type_names)
     there, here = source.model.state_dict(), target.model.state_dict()
     trained = {name for model in (source.model, target.model) for name, _ in model.named_parameters()}
-    with torch.no_grad():
-        for name in trained:
-            owner, _, weight = name.rpartition(".")
-            module = target.model.get_submodule(owner)
-            if weight in getattr(module, "weights_of_types", ()):
-                here[name][new] = there[name][old].to(here[name].dtype)
-            elif weight in getattr(module, "weights_of_pairs", ()):
-                pairs_there, pairs_here = _of_pairs(old, source), _of_pairs(new, target)
-                here[name][pairs_here] = there[name][pairs_there].to(here[name].dtype)
-            else:
-                here[name].copy_(there[name])
+    of_types, of_pairs = (_declared(target.model, f"weights_of_{what}") for what in ("types", "pairs"))
+    for name in sorted(trained):
+        values = there[name].to(here[name].dtype)
+        if name in of_types:
+            here[name][new] = values[old]
+        elif name in of_pairs:
+            here[name][_of_pairs(new, target)] = values[_of_pairs(old, source)]
+        elif values.shape == here[name].shape:
+            here[name].copy_(values)
+        else:
+            raise ConfigError(f"start.model: its weights {name} do not say which type they belong to: keep its types")
 
 
-def _of_pairs(types: Sequence[int], potential: Potential) -> Tensor:
+def _declared(model: nn.Module, attribute: str) -> set[str]:
+    """Names of the weights that some part of a model declares under an attribute."""
+    return {
+        f"{prefix}.{name}".lstrip(".")
+        for prefix, module in model.named_modules()
+        for name in getattr(module, attribute, ())
+    }
+
+
+def _of_pairs(types: Sequence[int], potential: Potential) -> list[int]:
     """Indices of all ordered pairs of some types among those of all."""
-    chosen = torch.tensor(types)
-    return (chosen[:, None] * len(potential.parameters_used.type_names) + chosen).flatten()
+    num_types = len(potential.parameters_used.type_names)
+    return [center * num_types + neighbor for center in types for neighbor in types]
 
 
 def _shared(there: Sequence[str], here: Sequence[str]) -> tuple[list[int], list[int]]:

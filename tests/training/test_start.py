@@ -103,10 +103,10 @@ def test_start_in_another_precision_has_the_weights_in_it(source, silica, tmp_pa
     assert_same_results(in_dtype(checkpoint.load_run(source), "float32"), checkpoint.load_run(tmp_path), silica)
 
 
-@pytest.mark.parametrize("basis", ["bessel", "spline"])
-def test_known_types_keep_their_energies_and_forces_beside_new_ones(silica, wet, tmp_path, basis):
-    train(small_run(tmp_path / "old", silica, {"max_epochs": 1}, model={"radial_basis": basis}))
-    train(fine_tuning(tmp_path / "new", wet, tmp_path / "old", model={"radial_basis": basis}))
+@pytest.mark.parametrize("model", [{}, {"radial_basis": "spline"}, {"family": "allegro-2022"}])
+def test_known_types_keep_their_energies_and_forces_beside_new_ones(silica, wet, tmp_path, model):
+    train(small_run(tmp_path / "old", silica, {"max_epochs": 1}, model={**model}))
+    train(fine_tuning(tmp_path / "new", wet, tmp_path / "old", model={**model}))
     tuned = checkpoint.load_run(tmp_path / "new")
     assert tuned.parameters_used.type_names == ("O", "Si", "H")
     assert_same_results(checkpoint.load_run(tmp_path / "old"), tuned, silica)
@@ -123,6 +123,13 @@ def test_types_may_come_in_another_order_or_be_left_out(source, silica, tmp_path
     fewer = results(checkpoint.load_run(tmp_path / "fewer"), str(tmp_path / "si.xyz"))
     for a, b in zip(results(old, str(tmp_path / "si.xyz")), fewer, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+
+
+def test_types_that_a_model_cannot_tell_apart_by_rows_are_refused(silica, wet, tmp_path):
+    model = {"family": "allegro-2022", "two_body_mlp_depth": 0}
+    train(small_run(tmp_path / "old", silica, {"max_epochs": 1}, model={**model}))
+    with pytest.raises(ConfigError, match="start.model: its weights two_body.write.0 do not say which type"):
+        train(fine_tuning(tmp_path / "new", wet, tmp_path / "old", model={**model}))
 
 
 def test_new_types_get_shifts_that_fit_what_the_others_leave(source, wet, tmp_path):
