@@ -10,9 +10,11 @@ about reading, not about physics), and trains on it in a new process; needs a fe
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -82,15 +84,18 @@ def train(folder: Path, batch: int, minutes: float, r_max: float) -> None:
     trainer = Trainer(potential, graphs, val, config.training, 0, start_ranks("cpu", 1))
 
     taken = [0.0]
-    read = graphs.batch
 
-    def timed(indices: list[int]) -> object:
-        begin = time.perf_counter()
-        result = read(indices)
-        taken[0] += time.perf_counter() - begin
-        return result
+    def timed(function: Callable[..., object]) -> Callable[..., object]:
+        def run(indices: list[int]) -> object:
+            begin = time.perf_counter()
+            result = function(indices)
+            taken[0] += time.perf_counter() - begin
+            return result
 
-    graphs.batch = timed  # type: ignore[method-assign]
+        return run
+
+    for name in ("expect", "batch"):
+        setattr(graphs, name, timed(getattr(graphs, name)))
     trainer.potential.train()
     began, reported = time.perf_counter(), 0.0
     for steps, _ in enumerate(trainer.run_epoch(), start=1):
@@ -113,6 +118,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=2.0, help="of training")
     parser.add_argument("--r-max", type=float, default=5.0)
     parser.add_argument("--only-train", action="store_true", help="the set is there already")
+    parser.add_argument("--cold", action="store_true", help="forget what the system has of the set in memory, first")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     if not args.only_train:
@@ -121,6 +127,9 @@ def main() -> None:
         subprocess.run([sys.executable, __file__, str(args.folder), "--only-train", "--batch", str(args.batch),
                         "--minutes", str(args.minutes), "--r-max", str(args.r_max)], check=True)  # fmt: skip
         return
+    if args.cold:
+        with open(args.folder / "set.h5", "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     train(args.folder, args.batch, args.minutes, args.r_max)
 
 

@@ -15,13 +15,15 @@ from typing import Any, NamedTuple
 
 import ase.units
 import numpy as np
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from allegro_dist.data.filters import energy_deviations, geometry_key, largest_force
 from allegro_dist.data.neighbors import find_edges
 from allegro_dist.data.parts import draw_parts
-from allegro_dist.data.set_file import ATOM, EDGE, FRAME, PARTS, Header, write_set
+from allegro_dist.data.scratch import ScratchTables
+from allegro_dist.data.set_file import PARTS, Header
+from allegro_dist.data.set_writer import write_set
 from allegro_dist.data.structure import DataError, Structure, iterate_frames
 
 ENERGY_UNITS = {
@@ -69,16 +71,20 @@ def build_set(
     path: Path, files: Sequence[str], options: BuildOptions, report: Callable[[str], None] = lambda line: None
 ) -> Built:
     """Build the set `path` from files; raises DataError for data that can't be used, and when no frame is left."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
-        reader = _Reader(options, Path(scratch), report)
-        given = {PARTS.index(name): value for name, value in (("val", options.val), ("test", options.test))}
+    given = {PARTS.index(name): value for name, value in (("val", options.val), ("test", options.test))}
+    with (
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder,
+        ScratchTables(Path(folder)) as scratch,
+    ):
+        reader = _Reader(options, scratch, report)
         reader.read(files, part=0)
         for part, value in given.items():
             if not isinstance(value, float):
                 reader.read(value, part=part)
-        frames, atoms, edges = reader.tables()
+        frames, atoms, edges = scratch.tables()
         keep, left_out = _without_outliers(frames, atoms, options), reader.left_out
         left_out["outlying energy"] += int((~keep).sum())
+        numbers = atoms["number"][keep.repeat(frames["num_atoms"])]
         frames = frames[keep]
         if not len(frames):
             raise DataError(f"{path}: no frame is left of {sum(left_out.values())}: {_reasons(left_out)}")
@@ -86,20 +92,16 @@ def build_set(
         if fractions:
             drawn = frames["part"] == 0
             frames["part"][drawn] = _draw(frames[drawn], fractions, options)
-        write_set(path, reader.header(frames, atoms), frames, atoms, edges)
+        write_set(path, reader.header(frames, numbers), frames, atoms, edges)
     parts = Counter(PARTS[part] for part in frames["part"].tolist())
     return Built(len(frames), dict(parts), +left_out)
 
 
 class _Reader:
-    """Reads files into scratch tables, leaving out what can be judged frame by frame."""
+    """Reads files into scratch tables, but for what can be left out frame by frame."""
 
-    def __init__(self, options: BuildOptions, scratch: Path, report: Callable[[str], None]) -> None:
-        self.options, self.report = options, report
-        self.paths = {name: scratch / name for name in ("frames", "atoms", "edges")}
-        self.dtypes = {"frames": FRAME, "atoms": ATOM, "edges": EDGE}
-        self.outputs = {name: open(p, "wb", buffering=1 << 20) for name, p in self.paths.items()}  # noqa: SIM115
-        self.lengths = Counter[str]()
+    def __init__(self, options: BuildOptions, scratch: ScratchTables, report: Callable[[str], None]) -> None:
+        self.options, self.scratch, self.report = options, scratch, report
         self.left_out = Counter[str]()
         self.sources: dict[str, int] = {}
         self.groups: dict[str, int] = {}
@@ -116,29 +118,15 @@ class _Reader:
                     self.left_out[reason] += 1
                 else:
                     self._append(structure, path, self._group(structure, info), part)
-                done = self.lengths["frames"] + sum(self.left_out.values())
+                done = self.scratch.num_frames + sum(self.left_out.values())
                 if done % REPORT_EVERY == 0:
                     self.report(f"{done} frames read")
 
-    def tables(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """All frames, and atoms and edges where they are on disk."""
-        for output in self.outputs.values():
-            output.close()
-        if not self.lengths["frames"]:
-            return np.zeros(0, FRAME), np.zeros(0, ATOM), np.zeros(0, EDGE)
-        frames = np.fromfile(self.paths["frames"], FRAME)
-        atoms, edges = (
-            np.memmap(self.paths[name], self.dtypes[name], "r")
-            if self.lengths[name] else np.zeros(0, self.dtypes[name])
-            for name in ("atoms", "edges")
-        )  # fmt: skip
-        return frames, atoms, edges
-
-    def header(self, frames: NDArray[Any], atoms: NDArray[Any]) -> Header:
-        numbers = np.flatnonzero(np.bincount(atoms["number"]))
+    def header(self, frames: NDArray[Any], numbers: NDArray[np.int32]) -> Header:
+        """What is true of the frames that stay, whose atoms have these atomic numbers."""
         return Header(
             r_max=self.options.r_max,
-            symbols=tuple(chemical_symbols[z] for z in numbers),
+            symbols=tuple(chemical_symbols[z] for z in np.flatnonzero(np.bincount(numbers))),
             sources=tuple(self.sources),
             groups=tuple(self.groups),
             is_split=bool(frames["part"].any()),
@@ -167,31 +155,13 @@ class _Reader:
             raise DataError(f"{structure.source}: no '{key}' to split by; the frame has {', '.join(info) or 'none'}")
         return str(info[key])
 
-    def _append(self, s: Structure, path: str, group: str, part: int) -> None:
-        num_atoms = len(s.symbols)
-        edge_index, _, shifts = find_edges(s, np.zeros(num_atoms, dtype=np.int64), self.cutoffs)
-        if np.abs(shifts).max(initial=0) > 127:
-            raise DataError(f"{s.source}: atoms lie more than 127 cells apart; wrap their positions into the cell")
-        edges = np.zeros(edge_index.shape[1], EDGE)
-        edges["neighbor"], edges["shift"] = edge_index[1], shifts
-        atoms = np.zeros(num_atoms, ATOM)
-        atoms["position"], atoms["number"] = s.positions, [atomic_numbers[symbol] for symbol in s.symbols]
-        atoms["num_edges"] = np.bincount(edge_index[0], minlength=num_atoms)
-        frame = np.zeros(1, FRAME)
-        frame["energy"] = np.nan if s.energy is None else s.energy
-        frame["stress"] = np.nan if s.stress is None else s.stress
-        frame["cell"], frame["pbc"], frame["volume"] = s.cell, s.pbc, s.volume
-        if s.forces is not None:
-            atoms["force"], frame["has_forces"], frame["force_square"] = s.forces, 1, (s.forces**2).sum()
-        source, _, number = s.source.rpartition(", frame ")
-        frame["source"] = self.sources.setdefault(source or path, len(self.sources))
-        frame["number"], frame["part"] = int(number), part
-        frame["group"] = self.groups.setdefault(group, len(self.groups))
-        frame["num_atoms"], frame["num_edges"] = num_atoms, len(edges)
-        frame["first_atom"], frame["first_edge"] = self.lengths["atoms"], self.lengths["edges"]
-        for name, rows in (("frames", frame), ("atoms", atoms), ("edges", edges)):
-            self.outputs[name].write(rows.tobytes())
-            self.lengths[name] += len(rows)
+    def _append(self, structure: Structure, path: str, group: str, part: int) -> None:
+        edges = find_edges(structure, np.zeros(len(structure.symbols), dtype=np.int64), self.cutoffs)
+        source, _, number = structure.source.rpartition(", frame ")
+        self.scratch.append(
+            structure, edges, source=self.sources.setdefault(source or path, len(self.sources)), number=int(number),
+            group=self.groups.setdefault(group, len(self.groups)), part=part,
+        )  # fmt: skip
 
 
 def _converted(structure: Structure, options: BuildOptions) -> Structure:

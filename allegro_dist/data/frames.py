@@ -35,6 +35,9 @@ class Graphs(Protocol):
 
     def __len__(self) -> int: ...
 
+    def expect(self, indices: Sequence[int]) -> None:
+        """Prepare for a batch of these frames, without waiting."""
+
     def batch(self, indices: Sequence[int]) -> Batch:
         """The graphs of these frames in one."""
 
@@ -151,6 +154,9 @@ class GraphList:
 
     def __len__(self) -> int:
         return len(self.graphs)
+
+    def expect(self, indices: Sequence[int]) -> None:
+        """They are here."""
 
     def batch(self, indices: Sequence[int]) -> Batch:
         return collate([self.graphs[i] for i in indices])

@@ -1,23 +1,21 @@
-"""A data set on disk: one HDF5 file of three tables, frames, atoms and edges, which readers map into memory.
+"""A data set on disk: one HDF5 file of three tables, frames, atoms and edges.
 
     frames[F]   energy, cell, stress, ...; first_atom, num_atoms, first_edge, num_edges: its rows of the other two
     atoms[A]    atomic number, position, force, number of edges that it is the center of
     edges[E]    neighbor (an atom of the frame) and shift (cell vectors), sorted by center
 
-The tables are contiguous and not compressed, so that their place in the file is all a reader needs: HDF5 tells it once,
-and from then on pages come and go as the system sees fit, shared by all processes of a machine.  Edge vectors are not
-stored; positions and shifts give them to the last bit, in half the room.
+The tables are contiguous and not compressed, so that their place in the file is all a reader needs.  HDF5 tells it
+once; from then on the table of frames is mapped, and rows of the others are read where they are. (Mapping these, too,
+takes longer, for the faults of pages that are touched once, and lets resident memory grow to the size of the file.)
+What the system keeps in memory all processes of a machine share.  Edge vectors are not stored; positions and shifts
+give them to the last bit, in half the room.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import mmap
 import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
@@ -52,9 +50,9 @@ FRAME = np.dtype(
 ATOM = np.dtype([("position", "<f8", (3,)), ("force", "<f8", (3,)), ("num_edges", "<i4"), ("number", "<i4")])
 EDGE = np.dtype([("neighbor", "<i4"), ("shift", "i1", (3,)), ("reserved", "u1")])
 TABLES = {"frames": FRAME, "atoms": ATOM, "edges": EDGE}
-RELEASE_AFTER = 1 << 26
-"""Bytes read after which a reader's pages are given back, so that its resident memory stays small."""
-_BLOCK = 1 << 16  # rows written or summed at a time
+_ROWS = {"atoms": ("first_atom", "num_atoms"), "edges": ("first_edge", "num_edges")}
+_MANY = 64
+"""Frames from which on it pays to look for those that follow one another."""
 
 
 class Header(NamedTuple):
@@ -69,7 +67,7 @@ class Header(NamedTuple):
 
 
 class SetFile:
-    """A set, open for reading; `frames`, `atoms` and `edges` are its tables, mapped.
+    """A set, open for reading; `frames` is its first table, mapped.
 
     Raises DataError for a file that isn't a whole set.
     """
@@ -87,98 +85,50 @@ class SetFile:
                     )
                 header = json.loads(file.attrs["header"])
                 self.digest = str(file.attrs["digest"])
-                places = {name: (file[name].shape[0], file[name].id.get_offset() or 0) for name in TABLES}
+                lengths = {name: file[name].shape[0] for name in TABLES}
+                self._begin = {name: file[name].id.get_offset() or 0 for name in TABLES}
         except FileNotFoundError:
             raise DataError(f"{path}: no such file") from None
         except (OSError, KeyError) as error:
             raise DataError(f"{path}: not a whole HDF5 file: {error}") from error
         self.header = Header._make(tuple(v) if isinstance(v, list) else v for v in map(header.get, Header._fields))
-        with open(path, "rb") as opened:
-            self._map = mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ)
-        self._map.madvise(mmap.MADV_RANDOM)
-        self.frames, self.atoms, self.edges = (
-            np.frombuffer(self._map, dtype, *places[name]) if places[name][0] else np.zeros(0, dtype)
-            for name, dtype in TABLES.items()
-        )
-        self._unreleased = 0
+        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 (open as long as this)
+        self._map = mmap.mmap(self._file.fileno(), 0, prot=mmap.PROT_READ)
+        self.frames = np.frombuffer(self._map, FRAME, lengths["frames"], self._begin["frames"])
 
-    def column(self, name: str) -> NDArray[Any]:
-        """A copy of one column of `frames`."""
-        values = self.frames[name].copy()
-        self.read(self.frames.nbytes)
-        return values
+    def atoms(self, frames: NDArray[Any]) -> NDArray[Any]:
+        """Rows of the second table of these frames (rows of the first), one frame after another."""
+        return self._rows("atoms", frames)
 
-    def read(self, num_bytes: int) -> None:
-        """Count bytes that were copied from the tables, and let go of their pages when there are many.
+    def edges(self, frames: NDArray[Any]) -> NDArray[Any]:
+        """The same of the third table."""
+        return self._rows("edges", frames)
 
-        The pages stay in the system's cache: reading them again costs no more than finding them there.
-        """
-        self._unreleased += num_bytes
-        if self._unreleased > RELEASE_AFTER:
-            self._map.madvise(mmap.MADV_DONTNEED)
-            self._unreleased = 0
+    def expect(self, frames: NDArray[Any]) -> None:
+        """Have the system fetch the atoms and edges of these frames, which will be read soon."""
+        for name, columns in _ROWS.items():
+            for size, at in zip(*self._places(name, *(frames[c] for c in columns)), strict=True):
+                os.posix_fadvise(self._file.fileno(), at, size, os.POSIX_FADV_WILLNEED)
 
+    def _rows(self, name: str, frames: NDArray[Any]) -> NDArray[Any]:
+        first, count = (frames[column] for column in _ROWS[name])
+        if len(first) > _MANY:
+            first, count = runs(first, count)
+        sizes, places = self._places(name, first, count)
+        descriptor = self._file.fileno()
+        content = b"".join([os.pread(descriptor, size, at) for size, at in zip(sizes, places, strict=True)])
+        if len(content) != sum(sizes):
+            raise DataError(f"{self.path}: cut short since it was opened")
+        return np.frombuffer(content, TABLES[name])
 
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; the file takes the name `path` when the block ends well, or is removed."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    def _places(self, name: str, first: NDArray[Any], count: NDArray[Any]) -> tuple[list[int], list[int]]:
+        """Bytes, and where they begin in the file, of the rows [first, first + count) of frames."""
+        size = TABLES[name].itemsize
+        return (count * size).tolist(), (self._begin[name] + first * size).tolist()
 
 
-def write_set(path: Path, header: Header, frames: NDArray[Any], atoms: NDArray[Any], edges: NDArray[Any]) -> None:
-    """Write a set from tables (mapped or not) whose frames may be any selection, in any order; whole or not at all.
-
-    Args:
-        frames: [F] FRAME, with first_atom and first_edge as rows of `atoms` and `edges`.
-    """
-    ordered = frames.copy()
-    for first, count in (("first_atom", "num_atoms"), ("first_edge", "num_edges")):
-        ordered[first] = np.cumsum(frames[count], dtype=np.int64) - frames[count]
-    digest = hashlib.sha256()
-    with replacing(path) as part, h5py.File(part, "w", alignment_threshold=4096, alignment_interval=4096) as file:
-        file.attrs.update({"format": FORMAT, "version": VERSION, "header": json.dumps(header._asdict())})
-        _fill(file, "frames", len(ordered), _blocks_of(ordered), digest)
-        for name, table, first, count in (
-            ("atoms", atoms, "first_atom", "num_atoms"),
-            ("edges", edges, "first_edge", "num_edges"),
-        ):
-            _fill(file, name, int(frames[count].sum()), _chosen_rows(table, frames[first], frames[count]), digest)
-        file.attrs["digest"] = digest.hexdigest()
-
-
-def _fill(file: h5py.File, name: str, length: int, blocks: Iterator[NDArray[Any]], digest: Any) -> None:
-    table = file.create_dataset(name, (length,), TABLES[name])
-    done = 0
-    for block in blocks:
-        table[done : done + len(block)] = block
-        digest.update(block.tobytes())
-        done += len(block)
-
-
-def _blocks_of(table: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    for first in range(0, len(table), _BLOCK):
-        yield table[first : first + _BLOCK]
-
-
-def _chosen_rows(table: NDArray[Any], first: NDArray[Any], count: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """The rows of some frames, a few thousand frames at a time."""
-    for block in range(0, len(first), _BLOCK // 16):
-        some = slice(block, block + _BLOCK // 16)
-        rows = rows_of(table, first[some], count[some])
-        if len(rows):
-            yield rows
-
-
-def rows_of(table: NDArray[Any], first: NDArray[Any], count: NDArray[Any]) -> NDArray[Any]:
-    """A copy of the rows [first, first + count) of each frame, one frame after another."""
-    # As bytes: numpy joins records field by field.
-    rows = table.view(np.dtype((np.void, table.dtype.itemsize)))
-    chosen = [rows[a : a + n] for a, n in zip(first.tolist(), count.tolist(), strict=True)]
-    return np.concatenate(chosen).view(table.dtype) if chosen else table[:0].copy()
+def runs(first: NDArray[Any], count: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows [first, first + count) of frames, joined where frames follow one another in the table."""
+    count = count.astype(np.int64)
+    starts = np.flatnonzero(np.append(True, first[1:] != first[:-1] + count[:-1]))
+    return first[starts], np.add.reduceat(count, starts)

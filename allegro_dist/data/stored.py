@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from allegro_dist.data.graph import Batch, build_graph, collate
-from allegro_dist.data.set_file import PARTS, SUFFIX, SetFile, rows_of
+from allegro_dist.data.set_file import PARTS, SUFFIX, SetFile
 from allegro_dist.data.structure import Array, DataError, Structure, require_labels
 
+REALS = {torch.float32: np.float32, torch.float64: np.float64}
 _SOME = 5_000
 """Frames taken at a time where all are gone through."""
 
@@ -37,7 +38,7 @@ def open_set(name: str | os.PathLike[str]) -> StoredFrames:
         return StoredFrames(file, np.arange(len(file.frames)))
     if part not in PARTS:
         raise DataError(f"{name}: expected @train, @val or @test, got @{part}")
-    indices = np.flatnonzero(file.column("part") == PARTS.index(part)) if file.header.is_split else np.zeros(0, int)
+    indices = np.flatnonzero(file.frames["part"] == PARTS.index(part)) if file.header.is_split else np.zeros(0, int)
     if not len(indices):
         raise DataError(f"{name}: the set has no part '{part}'; `allegro-dist dataset build --{part}` makes one")
     return StoredFrames(file, indices)
@@ -65,7 +66,7 @@ class StoredFrames:
     @property
     def has_stress(self) -> NDArray[np.bool_]:
         """[F]"""
-        return ~np.isnan(self.column("stress")[:, 0, 0])
+        return ~np.isnan(self.file.frames["stress"][:, 0, 0][self.indices])
 
     @property
     def is_whole_of_parts(self) -> bool:
@@ -100,7 +101,7 @@ class StoredFrames:
     def isolated_energies(self) -> dict[str, float]:
         single = self.indices[(self.num_atoms == 1) & np.isfinite(self.energies)]
         frames = self.file.frames[single[::-1]]
-        numbers = self.file.atoms["number"][frames["first_atom"]]
+        numbers = self.file.atoms(frames)["number"]
         return {chemical_symbols[z]: float(e) for z, e in zip(numbers, frames["energy"], strict=True)}
 
     def require_labels(self, *, forces: bool, stress: bool) -> None:
@@ -119,7 +120,7 @@ class StoredFrames:
 
     def structures(self) -> Iterator[Structure]:
         for index in self.indices:
-            yield self._structure(self.file.frames[index])
+            yield self._structure(self.file.frames[index : index + 1])
 
     def graphs(self, type_names: Sequence[str], cutoffs: Tensor, dtype: torch.dtype) -> StoredGraphs:
         for symbol in self.symbols():
@@ -132,19 +133,16 @@ class StoredFrames:
 
     def column(self, name: str) -> NDArray[Any]:
         """A column of the table of frames."""
-        return self.file.column(name)[self.indices]
+        return self.file.frames[name][self.indices]
 
     def blocks(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """All frames and their atoms, some at a time."""
         for first in range(0, len(self), _SOME):
             frames = self.file.frames[self.indices[first : first + _SOME]]
-            atoms = rows_of(self.file.atoms, frames["first_atom"], frames["num_atoms"])
-            self.file.read(frames.nbytes + atoms.nbytes)
-            yield frames, atoms
+            yield frames, self.file.atoms(frames)
 
-    def _structure(self, frame: Any) -> Structure:
-        atoms = self.file.atoms[frame["first_atom"] : frame["first_atom"] + frame["num_atoms"]]
-        self.file.read(atoms.nbytes)
+    def _structure(self, row: NDArray[Any]) -> Structure:
+        atoms, frame = self.file.atoms(row), row[0]
         stress = frame["stress"].copy()
         return Structure(
             symbols=tuple(chemical_symbols[z] for z in atoms["number"]),
@@ -183,12 +181,13 @@ class StoredGraphs:
     def __len__(self) -> int:
         return len(self.frames)
 
+    def expect(self, indices: Sequence[int]) -> None:
+        self.frames.file.expect(self.frames.file.frames[self.frames.indices[indices]])
+
     def batch(self, indices: Sequence[int]) -> Batch:
         file = self.frames.file
         frames = file.frames[self.frames.indices[indices]]
-        atoms = rows_of(file.atoms, frames["first_atom"], frames["num_atoms"])
-        edges = rows_of(file.edges, frames["first_edge"], frames["num_edges"])
-        file.read(frames.nbytes + atoms.nbytes + edges.nbytes)
+        atoms, edges = file.atoms(frames), file.edges(frames)
         types = self.types[atoms["number"]]
         num_edges = np.ascontiguousarray(frames["num_edges"])
         edge_index, vectors = _edges_of(frames, atoms, edges)
@@ -222,23 +221,24 @@ class StoredGraphs:
         vectors: Array, num_edges: NDArray[np.int64],
     ) -> Batch:  # fmt: skip
         # numpy where it can: its calls cost a third of torch's, and a batch of molecules is little more than calls.
-        order, num_atoms, dtype = np.arange(len(frames)), frames["num_atoms"], self.dtype
+        tensor, real = torch.from_numpy, REALS[self.dtype]
+        order, num_atoms = np.arange(len(frames)), frames["num_atoms"]
         energy, stress, volume = frames["energy"], frames["stress"], frames["volume"]
         has_energy, has_stress = ~np.isnan(energy), ~np.isnan(stress[:, 0, 0])
         return Batch(
-            edge_vectors=torch.from_numpy(vectors).to(dtype),
-            edge_index=torch.from_numpy(edge_index),
-            atom_types=torch.from_numpy(types),
-            edge_frame=torch.from_numpy(order.repeat(num_edges)),
-            atom_frame=torch.from_numpy(order.repeat(num_atoms)),
-            num_atoms=torch.from_numpy(num_atoms.astype(np.float64)),
-            volume=torch.from_numpy(np.where(volume > 0, volume, 1.0)).to(dtype),
-            energy=torch.from_numpy(np.where(has_energy, energy, 0.0)),
-            forces=torch.from_numpy(np.ascontiguousarray(atoms["force"])).to(dtype),
-            stress=torch.from_numpy(np.where(has_stress[:, None, None], stress, 0.0)).to(dtype),
-            has_energy=torch.from_numpy(has_energy),
-            has_forces=torch.from_numpy(frames["has_forces"].astype(bool).repeat(num_atoms)),
-            has_stress=torch.from_numpy(has_stress),
+            edge_vectors=tensor(vectors.astype(real, copy=False)),
+            edge_index=tensor(edge_index),
+            atom_types=tensor(types),
+            edge_frame=tensor(order.repeat(num_edges)),
+            atom_frame=tensor(order.repeat(num_atoms)),
+            num_atoms=tensor(num_atoms.astype(np.float64)),
+            volume=tensor(np.where(volume > 0, volume, 1.0).astype(real)),
+            energy=tensor(np.where(has_energy, energy, 0.0)),
+            forces=tensor(atoms["force"].astype(real)),
+            stress=tensor(np.where(has_stress[:, None, None], stress, 0.0).astype(real)),
+            has_energy=tensor(has_energy),
+            has_forces=tensor((frames["has_forces"] > 0).repeat(num_atoms)),
+            has_stress=tensor(has_stress),
         )
 
 
@@ -268,13 +268,15 @@ def _types_of(type_names: Sequence[str]) -> NDArray[np.int64]:
 
 def _edges_of(frames: NDArray[Any], atoms: NDArray[Any], edges: NDArray[Any]) -> tuple[NDArray[np.int64], Array]:
     """edge_index [2, E] over all frames, and edge_vectors [E, 3], to the bit those of neighbors.find_edges."""
-    num_atoms = frames["num_atoms"].astype(np.int64)
-    center = np.arange(len(atoms)).repeat(atoms["num_edges"])
-    neighbor = edges["neighbor"] + (num_atoms.cumsum() - num_atoms).repeat(frames["num_edges"])
+    edge_index = np.empty((2, len(edges)), dtype=np.int64)
+    center, neighbor = edge_index
+    center[:] = np.arange(len(atoms)).repeat(atoms["num_edges"])
+    first_atom = frames["num_atoms"].cumsum() - frames["num_atoms"]
+    np.add(edges["neighbor"], first_atom.repeat(frames["num_edges"]), out=neighbor)
     positions = np.ascontiguousarray(atoms["position"])
     vectors = positions[neighbor] - positions[center]
     if frames["pbc"].any():
         shift, cell = edges["shift"].astype(np.float64), frames["cell"].repeat(frames["num_edges"], 0)
         # In this order and form as vesin has it: sums round as there.
         vectors += shift[:, :1] * cell[:, 0] + shift[:, 1:2] * cell[:, 1] + shift[:, 2:] * cell[:, 2]
-    return np.stack([center, neighbor]), vectors
+    return edge_index, vectors

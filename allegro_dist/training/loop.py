@@ -108,10 +108,13 @@ class Trainer:
         self.position += 1
         return not stop
 
+    def _share(self, indices: list[int]) -> list[int]:
+        """The frames of a global batch that this rank takes; may be none."""
+        return balanced_shares(indices, self.costs[indices].tolist(), self.ranks.size)[self.ranks.rank]
+
     def _passes(self, indices: list[int]) -> list[list[int]]:
-        """The frames of a global batch that this rank takes, in the passes in which it takes them; may be none."""
-        shares = balanced_shares(indices, self.costs[indices].tolist(), self.ranks.size)
-        mine = shares[self.ranks.rank]
+        """The same, in the passes in which it takes them."""
+        mine = self._share(indices)
         return [part for part in balanced_shares(mine, self.costs[mine].tolist(), self.config.accumulate) if part]
 
     def _differentiate(self, frames: list[int], coefficients: list[float]) -> tuple[Errors, Batch]:
@@ -137,7 +140,12 @@ class Trainer:
         """The rest of the present epoch, step by step; yields False, and ends, when told to stop."""
         self.potential.train()
         size = len(self.train_graphs), self.config.batch_size
-        for indices in epoch_batches(*size, self.seed, self.epoch, first=self.position):
+        batches = epoch_batches(*size, self.seed, self.epoch, first=self.position)
+        following = next(batches, None)
+        while following is not None:
+            indices, following = following, next(batches, None)
+            if following is not None:
+                self.train_graphs.expect(self._share(following))
             go_on = self.step(indices)
             yield go_on
             if not go_on or self.out_of_time():

@@ -1,5 +1,8 @@
 """Sets on disk give what the files gave that they were made from."""
 
+import os
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -54,6 +57,22 @@ def test_neighbors_of_each_type_are_counted_as_in_memory(files, cutoff):
     cutoffs = torch.full((3, 3), cutoff, dtype=torch.float64)
     in_memory, stored = (open_frames(f).graphs(TYPE_NAMES, cutoffs, torch.float64) for f in files)
     np.testing.assert_array_equal(stored.neighbor_counts(3), in_memory.neighbor_counts(3))
+
+
+def test_expected_frames_are_the_same_as_others(files):
+    graphs = open_set(files[1]).graphs(TYPE_NAMES, torch.full((3, 3), R_MAX, dtype=torch.float64), torch.float64)
+    before = graphs.batch([3, 1])
+    graphs.expect([3, 1])
+    assert all(torch.equal(a, b) for a, b in zip(before, graphs.batch([3, 1]), strict=True))
+
+
+def test_set_that_is_cut_short_while_open_is_refused(files, tmp_path):
+    shutil.copy(files[1], tmp_path / "set.h5")
+    file = open_set(tmp_path / "set.h5").file
+    frames = file.frames[5:7].copy()
+    os.truncate(tmp_path / "set.h5", 5000)
+    with pytest.raises(DataError, match="set.h5: cut short since it was opened"):
+        file.edges(frames)
 
 
 def test_neighbor_lists_that_are_too_short_are_told(files):
