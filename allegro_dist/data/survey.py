@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -52,14 +53,16 @@ class NeighborCounts(NamedTuple):
 
 def survey(structures: Iterable[Structure]) -> Survey:
     """Go through frames once; raises DataError when there are none."""
-    sources, formulas, keys, counted, numbers = [], [], [], [], []
+    sources, kinds, keys, numbers = [], [], [], []
+    counted: dict[str, Counter[str]] = {}  # of each formula
     sample: list[tuple[int, Structure]] = []
     stride = 1
     for index, s in enumerate(structures):
         sources.append(s.source)
         counts = Counter(s.symbols)
-        counted.append(counts)
-        formulas.append(_formula(counts))
+        formula = sys.intern(_formula(counts))
+        counted[formula] = counts
+        kinds.append(formula)
         keys.append(geometry_key(s))
         numbers.append(_numbers(s))
         if index % stride == 0:
@@ -69,10 +72,11 @@ def survey(structures: Iterable[Structure]) -> Survey:
             sample = [(i, kept) for i, kept in sample if i % stride == 0]
     if not sources:
         raise DataError("the data set holds no frames")
-    symbols = by_atomic_number({symbol for counts in counted for symbol in counts})
-    compositions = np.array([[float(c[name]) for name in symbols] for c in counted])
+    symbols = by_atomic_number({symbol for counts in counted.values() for symbol in counts})
+    rows = {formula: [float(counts[name]) for name in symbols] for formula, counts in counted.items()}
+    compositions = np.array([rows[formula] for formula in kinds])
     columns = dict(zip(COLUMNS, np.array(numbers).T, strict=True))
-    return Survey(sources, formulas, symbols, compositions, **columns, keys=keys, sample=[s for _, s in sample])
+    return Survey(sources, kinds, symbols, compositions, **columns, keys=keys, sample=[s for _, s in sample])
 
 
 def count_neighbors(sample: Sequence[Structure], cutoffs: Sequence[float]) -> list[NeighborCounts]:

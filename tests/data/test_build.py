@@ -1,14 +1,19 @@
 """Building a set on disk: units, filters, parts; whole or not at all."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
+from allegro_dist.data import set_writer
 from allegro_dist.data.build import BuildOptions, build_set
 from allegro_dist.data.stored import open_set
 from allegro_dist.data.structure import DataError, read_structures
 from tests.data.frames import labelled_atoms
+from tests.training.ranks import CONTEXT
 
 
 @pytest.fixture
@@ -169,6 +174,23 @@ def test_failed_build_leaves_what_was_there(build, tmp_path):
         build([labelled_atoms(8), bad])
     assert (tmp_path / "set.h5").read_bytes() == before
     assert {p.name for p in tmp_path.iterdir()} == {"0.xyz", "set.h5"}
+
+
+def build_and_die(path, files):
+    """A build that is killed when all is written but the set's name."""
+    set_writer.os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+    build_set(path, files, BuildOptions(r_max=3.0))
+
+
+def test_killed_build_leaves_the_set_that_was_there(build, tmp_path):
+    build([labelled_atoms(n) for n in range(3)])
+    before = (tmp_path / "set.h5").read_bytes()
+    write(tmp_path / "other.xyz", [labelled_atoms(n) for n in range(5)])
+    process = CONTEXT.Process(target=build_and_die, args=(tmp_path / "set.h5", [str(tmp_path / "other.xyz")]))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert (tmp_path / "set.h5").read_bytes() == before
 
 
 @pytest.mark.parametrize(

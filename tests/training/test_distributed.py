@@ -16,6 +16,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
 from allegro_dist.config import dump
+from allegro_dist.data.build import BuildOptions, build_set
 from allegro_dist.data.dataset import load_frames
 from allegro_dist.potential import build_potential, pair_cutoffs
 from allegro_dist.training import checkpoint
@@ -83,6 +84,14 @@ def test_run_goes_on_with_other_numbers_of_ranks(data, one, tmp_path):
         config = run_config(tmp_path / "run", data, {**STEPS_100, "max_epochs": epochs})
         ranks.run(size, train, config, log=tmp_path / "log")
     assert_same_curve(tmp_path / "run", one)
+
+
+def test_two_ranks_read_one_set_on_disk(data, tmp_path):
+    build_set(tmp_path / "set.h5", [data], BuildOptions(r_max=3.5))
+    settings = {**STEPS_100, "max_epochs": 3}
+    train(run_config(tmp_path / "one", data, settings))
+    ranks.run(2, train, run_config(tmp_path / "two", str(tmp_path / "set.h5"), settings), log=tmp_path / "log")
+    assert_same_curve(tmp_path / "two", tmp_path / "one")
 
 
 def save_gradient(config, indices, output):
