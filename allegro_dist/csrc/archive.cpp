@@ -56,6 +56,8 @@ CheckData read_check(const NamedTensors &tensors, int num_types) {
   check.edge_gradient = tensors.numbers("check.edge_gradient", {num_edges, 3});
   check.energy_tolerance = tensors.number("check.energy_tolerance");
   check.gradient_tolerance = tensors.number("check.gradient_tolerance");
+  check.float32_energy_tolerance = tensors.number("check.float32_energy_tolerance");
+  check.float32_gradient_tolerance = tensors.number("check.float32_gradient_tolerance");
   check.edge_offsets.assign(num_atoms + 1, 0);
   for (std::size_t e = 0; e < num_edges; ++e) {
     if (e > 0 && index[e] < index[e - 1]) throw std::runtime_error("'check.edge_index' is not sorted by center");

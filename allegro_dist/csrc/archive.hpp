@@ -17,6 +17,7 @@ struct CheckData {
   std::vector<double> edge_vectors, atomic_energy, edge_gradient;
   double energy_tolerance = 0.0;    // eV
   double gradient_tolerance = 0.0;  // eV/Angstrom
+  double float32_energy_tolerance = 0.0, float32_gradient_tolerance = 0.0;  // of an evaluation in float32
 
   EdgeBlock block() const {
     return {static_cast<int>(center_types.size()), center_types.data(), edge_offsets.data(), edge_vectors.data(),

@@ -97,9 +97,9 @@ OpenedArchive open_archive(const std::string &path, const EngineOptions &options
   opened.evaluator = make_evaluator(std::move(*info.fused), info.dtype, device, options);
   info.fused.reset();
   CheckData &check = info.check;
-  if (narrowed) {  // what deploy/self_check.py grants float32, in place of float64's
-    check.energy_tolerance *= 5e-5 / 1e-11;
-    check.gradient_tolerance *= 5e-5 / 1e-11;
+  if (narrowed) {
+    check.energy_tolerance = check.float32_energy_tolerance;
+    check.gradient_tolerance = check.float32_gradient_tolerance;
   }
   // Tables other than the archive's own are for measurements: the caller judges them.
   const double tables = options.table_intervals > 0 ? std::numeric_limits<double>::max() : info.table_tolerance;

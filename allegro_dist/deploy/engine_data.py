@@ -51,7 +51,7 @@ def read_engine_data(content: bytes) -> tuple[SelfCheck, dict[str, Tensor], Tabl
         return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
     check: dict[str, Any] = part(CHECK)
-    for name in ("energy_tolerance", "gradient_tolerance"):
+    for name in (name for name in check if name.endswith("_tolerance")):
         check[name] = float(check[name])
     tables = Tables(int(tensors["tables.intervals"]), float(tensors["tables.tolerance"]))
     return SelfCheck(**check), part(FUSED), tables

@@ -143,3 +143,18 @@ def test_self_check_holds_every_type_pair(potential):
 
 def test_card_is_plain_json(path):
     assert json.loads(json.dumps(read_model_card(path)))["config"]["family"] == "allegro"
+
+
+def test_self_check_allows_for_what_float32_loses_in_a_model_of_large_weights(tmp_path):
+    potential = make_potential(dtype="float32", num_layers=3, l_max=2)
+    with torch.no_grad():
+        for name, weight in potential.named_parameters():
+            if "latents" in name or "readout" in name:
+                weight.mul_(4.0)  # large terms that cancel
+    check = make_self_check(potential)
+    _, gradient = potential.eval()(check.edge_vectors, check.edge_index, check.atom_types)
+    lost = float((gradient.double() - check.edge_gradient).abs().max())
+    assert lost > 5e-5 / 10 * float(check.edge_gradient.square().mean().sqrt())  # more than usual
+    assert check.gradient_tolerance == pytest.approx(10 * lost, rel=1e-6)
+    save_archive(tmp_path / "m.pth", potential)
+    load_archive(tmp_path / "m.pth")

@@ -8,7 +8,7 @@ from allegro_dist.deploy.self_check import SelfCheck
 
 CHECK = SelfCheck(
     torch.ones(30, 3, dtype=torch.float64), torch.zeros(2, 30, dtype=torch.int64), torch.zeros(4, dtype=torch.int64),
-    torch.zeros(4), torch.zeros(30, 3), 1.0, 1.0,
+    torch.zeros(4), torch.zeros(30, 3), 1.0, 1.0, 1.0, 1.0,
 )  # fmt: skip
 
 

@@ -42,7 +42,8 @@ def engine_data(module: LennardJones, energy_error: float) -> bytes:
     check |= {"atomic_energy": energy.detach() + energy_error}
     numbers = {"r_max": max(map(max, CUTOFFS)), "interaction_range": max(map(max, CUTOFFS)), "tables.tolerance": 0.0,
                "torchscript.bytes_per_edge": 500.0}  # fmt: skip
-    numbers |= {"check.energy_tolerance": 1e-12, "check.gradient_tolerance": 1e-12}
+    for name in ("energy", "gradient", "float32_energy", "float32_gradient"):
+        numbers[f"check.{name}_tolerance"] = 1e-12
     tensors = {name: torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
     tensors |= {f"check.{name}": value for name, value in check.items()}
     tensors |= {"cutoffs": torch.tensor(CUTOFFS, dtype=torch.float64), "tables.intervals": torch.tensor(0)}
