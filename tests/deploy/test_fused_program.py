@@ -23,7 +23,7 @@ from allegro_dist.deploy.self_check import make_self_check
 from allegro_dist.fused_program import fused_program
 from allegro_dist.nn.zbl import zbl_energy
 from allegro_dist.potential import Potential, build_potential
-from tests.conftest import MIXED_CUTOFFS, TYPE_NAMES
+from tests.conftest import MIXED_CUTOFFS, TYPE_NAMES, make_potential
 
 SMALL = dict(
     num_scalar_features=10,
@@ -228,15 +228,7 @@ def test_archive_holds_the_program(options, tmp_path):
 
 
 def test_other_families_have_no_program(tmp_path):
-    class Other(torch.nn.Module):
-        num_message_passes = 0
-
-        def forward(self, edge_vectors: Tensor, edge_index: Tensor, atom_types: Tensor) -> Tensor:
-            zeros = torch.zeros(atom_types.shape[0], dtype=edge_vectors.dtype)
-            return zeros.index_add(0, edge_index[0], torch.exp(-edge_vectors.square().sum(1)))
-
-    potential = small_potential()
-    potential.model = Other()
+    potential = make_potential(family="allegro-2022")
     assert fused_program(potential) == {}
     save_archive(tmp_path / "m.pth", potential)
     assert not load_archive(tmp_path / "m.pth").has_fused_program
