@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """Models of nequip-allegro, imported: how far ours are from theirs, and how fast either is.
 
-    python scripts/compare_imports.py [--models NAME,...] [--rates] [--cells 5] [--rounds 3] [--json FILE]
+    python scripts/compare_imports.py [--models NAME;...] [--json FILE]
+    python scripts/compare_imports.py --rates [--cells 5] [--rounds 3]
 
 Every model is trained for two epochs by the peer's own nequip-train (in the environment of its own that the benchmark
 makes, too), and imported as `allegro-dist import` does.  Differences are root mean squares over random structures in
 units of the root mean square of the peer's values: of the weights (in float64 arithmetic, so that the peer's rounding
 is all there is), and of the engine without tables and with them.
 
---rates compares atom-steps per second on one core: the peer's model compiled by AOTInductor for its pair style, over
-energies, forces and virial of 216 atoms, neighbor lists left out; ours in LAMMPS.
+--rates compares atom-steps per second on one core, of the imported archives: the peer's model compiled by AOTInductor
+for its pair style (minutes, the first time only), over energies, forces and virial of 216 atoms, neighbor lists left
+out; ours in LAMMPS.
 """
 
 from __future__ import annotations
@@ -33,9 +35,13 @@ from allegro_dist.importing.imported import compare_archive, import_model
 CHECKPOINTS = ENVIRONMENTS / NAME / "checkpoints"
 
 
+def folder_name(name: str) -> str:
+    return name.replace(", ", "-").replace(" ", "-")
+
+
 def checkpoint_of(name: str) -> Path:
     """The model's checkpoint, trained if it isn't there."""
-    folder = CHECKPOINTS / name.replace(", ", "-").replace(" ", "-")
+    folder = CHECKPOINTS / folder_name(name)
     return folder / "best.ckpt" if (folder / "best.ckpt").exists() else train(MODELS[name], folder)
 
 
@@ -48,7 +54,8 @@ def compare(name: str, archive: Path) -> dict[str, Any]:
            tolerance)  # fmt: skip
     row: dict[str, Any] = {
         "model": name, "types": len(MODELS[name].types), "dtype": config.dtype, "l_max": config.l_max,
-        "layers": config.num_layers, "parity": config.parity, "weights": imported.differences._asdict(),
+        "layers": config.num_layers, "parity": "yes" if config.parity else "no",
+        "weights": imported.differences._asdict(),
     }  # fmt: skip
     for evaluator, differences in compare_archive(imported, archive, tolerance):
         row["tables" if "intervals" in evaluator else "engine"] = differences._asdict()
@@ -78,59 +85,58 @@ def lammps_run(name: str, model: PeerModel, archive: Path, settings: RunSettings
     return LammpsRun(name, "ours", pair, settings, types=types, num_types=len(model.types), cutoff=model.r_max)
 
 
-def markdown(rows: list[dict[str, Any]]) -> str:
+def differences_table(rows: list[dict[str, Any]]) -> str:
     """One line per model; three numbers are energies, forces, stress."""
-    lines = ["| model | l_max | layers | parity | types | dtype | weights | engine | with tables |", "| --- " * 9 + "|"]
+    columns = ("model", "l_max", "layers", "parity", "types", "dtype")
+    lines = [f"| {' | '.join(columns)} | weights | engine | with tables |", "| --- " * (len(columns) + 3) + "|"]
     for row in rows:
-        cells = [
-            row["model"],
-            row["l_max"],
-            row["layers"],
-            "yes" if row["parity"] else "no",
-            row["types"],
-            row["dtype"],
-        ]
-        cells += [
-            " ".join(f"{value:.0e}" for value in row[part].values()) if part in row else ""
-            for part in ("weights", "engine", "tables")
-        ]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    if "rates" in rows[0]:
-        lines += [
-            "",
-            "| model | " + " | ".join(rows[0]["rates"]) + " | ratio |",
-            "| --- " * (2 + len(rows[0]["rates"])) + "|",
-        ]
-        for row in rows:
-            *theirs, ours = row["rates"].values()
-            cells = [row["model"], *(f"{rate:,.0f}" for rate in (*theirs, ours)), f"{ours / max(theirs):.0f}"]
-            lines.append("| " + " | ".join(cells) + " |")
+        cells = [str(row[column]) for column in columns]
+        for part in ("weights", "engine", "tables"):
+            cells.append(" ".join(f"{value:.0e}" for value in row.get(part, {}).values()))
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def main() -> None:
+def rates_table(rows: list[dict[str, Any]]) -> str:
+    contestants = list(rows[0]["rates"])
+    lines = [f"| model | {' | '.join(contestants)} | ratio |", "| --- " * (len(contestants) + 2) + "|"]
+    for row in rows:
+        *theirs, ours = row["rates"].values()
+        cells = [f"{rate:,.0f}" for rate in (*theirs, ours)]
+        lines.append(f"| {row['model']} | {' | '.join(cells)} | {ours / max(theirs):.0f} |")
+    return "\n".join(lines)
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default=";".join(MODELS), help=f"separated by semicolons, of {'; '.join(MODELS)}")
-    parser.add_argument("--rates", action="store_true", help="measure speeds, too")
+    parser.add_argument("--archives", type=Path, default=ENVIRONMENTS / NAME / "imported", help="where they are kept")
+    parser.add_argument("--rates", action="store_true", help="of archives that are there, instead")
     parser.add_argument("--cells", type=int, default=5, help="of 8 atoms along each edge, in LAMMPS")
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=20, help="of a run in LAMMPS")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="write the rows there")
     args = parser.parse_args()
-    names = [name.strip() for name in args.models.split(";")]
-    if unknown := [name for name in names if name not in MODELS]:
+    args.models = [name.strip() for name in args.models.split(";")]
+    if unknown := [name for name in args.models if name not in MODELS]:
         parser.error(f"--models {'; '.join(unknown)}: expected some of {'; '.join(MODELS)}")
+    return args
+
+
+def main() -> None:
+    args = arguments()
+    args.archives.mkdir(parents=True, exist_ok=True)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         settings = RunSettings(Path(folder), args.cells, args.steps)
-        for name in names:
-            archive = Path(folder) / "imported.pth"
-            row = compare(name, archive)
+        for name in args.models:
+            archive = args.archives / f"{folder_name(name)}.pth"
             if args.rates:
-                row["rates"] = rates(name, archive, settings, args.rounds)
-            print(json.dumps(row), flush=True)
-            rows.append(row)
-    print("\n" + markdown(rows))
+                rows.append({"model": name, "rates": rates(name, archive, settings, args.rounds)})
+            else:
+                rows.append(compare(name, archive))
+            print(json.dumps(rows[-1]), flush=True)
+    print("\n" + (rates_table(rows) if args.rates else differences_table(rows)))
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n")
 
