@@ -289,7 +289,8 @@ def main() -> None:
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
             )
-            line = process.stdout.readline()
+            # Packages may have something to say first.
+            line = next((text for text in process.stdout if text.startswith("{")), "")
             print(f"{name}: {line.strip() or 'did not start, left out'}", flush=True)
             if line:
                 processes[name] = process
