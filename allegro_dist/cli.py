@@ -18,10 +18,11 @@ DESCRIPTION = "Strictly local E(3)-equivariant interatomic potentials, from trai
 class Command(NamedTuple):
     module: str  # in allegro_dist/commands
     help: str
+    mixed: bool = False  # options may stand anywhere among its arguments (argparse can't for commands with subcommands)
 
 
 COMMANDS = {
-    "train": Command("train", "train a potential, or go on with an interrupted run"),
+    "train": Command("train", "train a potential, or go on with an interrupted run", mixed=True),
     "dataset": Command("dataset", "make a set of frames on disk for training, or look at one"),
     "evaluate": Command("evaluate", "errors of a run's best weights, or of an archive, on labelled frames"),
     "report": Command("report", "one HTML page on a potential or a committee: errors, uncertainty, dimers, crystals"),
@@ -32,26 +33,33 @@ COMMANDS = {
 }
 
 
-def parser(called: str) -> argparse.ArgumentParser:
-    """The parser of all subcommands; only the one that is called is imported and knows its arguments."""
+def overview() -> argparse.ArgumentParser:
+    """Knows the subcommands by name: for help, and for what is none of them."""
     root = argparse.ArgumentParser(prog="allegro-dist", description=DESCRIPTION)
     commands = root.add_subparsers(dest="command", required=True)
     for name, command in COMMANDS.items():
-        p = commands.add_parser(name, help=command.help, description=command.help, add_help=name != "lmp")
-        if name == called:
-            module = importlib.import_module(f"allegro_dist.commands.{command.module}")
-            module.add_arguments(p)
-            p.set_defaults(function=module.run)
+        commands.add_parser(name, help=command.help)
     return root
+
+
+def parse(called: str, arguments: Sequence[str]) -> argparse.Namespace:
+    """The arguments of a subcommand, whose module is imported for that; `function` is what runs it."""
+    command = COMMANDS[called]
+    module = importlib.import_module(f"allegro_dist.commands.{command.module}")
+    if called == "lmp":  # all that follows is lmp's, options included
+        return argparse.Namespace(function=module.run, foreign=arguments)
+    parser = argparse.ArgumentParser(prog=f"allegro-dist {called}", description=command.help)
+    module.add_arguments(parser)
+    parser.set_defaults(function=module.run)
+    return parser.parse_intermixed_args(arguments) if command.mixed else parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    called = arguments[0] if arguments else ""
-    own = arguments[:1] if called == "lmp" else arguments  # what follows lmp is lmp's, options included
-    args = parser(called).parse_args(own)
-    args.foreign = arguments[len(own) :]
+    if not arguments or arguments[0] not in COMMANDS:
+        overview().parse_args(arguments[:1])  # ends with help, or the error
+    args = parse(arguments[0], arguments[1:])
     try:
         return int(args.function(args))
     except (ValueError, RuntimeError, OSError) as error:

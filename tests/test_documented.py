@@ -58,6 +58,13 @@ def test_printed_configuration_can_be_fed_back(tmp_path, capsys):
     assert yaml.safe_load(first)["model"]["r_max"] == 6.5
 
 
+def test_options_may_stand_anywhere_among_the_keys(tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text("data: {train: a.xyz}\n")
+    assert main(["train", str(tmp_path / "c.yaml"), "--print-config", "seed=3", "model.r_max=4"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert (printed["seed"], printed["model"]["r_max"]) == (3, 4.0)
+
+
 def test_unknown_key_is_refused_before_printing(capsys):
     assert main(["train", "--print-config", "training.max_epoch=3"]) == 2
     assert "did you mean 'max_epochs'" in capsys.readouterr().err

@@ -1,14 +1,10 @@
-"""`allegro-dist lmp`: start the installed LAMMPS with pair style allegro loaded."""
+"""`allegro-dist lmp`: start the installed LAMMPS with pair style allegro loaded; all arguments are lmp's own."""
 
 from __future__ import annotations
 
 import argparse
 
 from allegro_dist.simulate.lammps_runtime import run_lmp
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """None: all arguments are lmp's, and cli.py hands them on as `foreign`."""
 
 
 def run(args: argparse.Namespace) -> int:
