@@ -92,5 +92,5 @@ def _beyond_composition(survey: Survey) -> Array:
 
 def _histogram(axes: object, values: Array, label: str) -> None:
     found = values[np.isfinite(values)]
-    axes.hist(found, bins=60, color="C0", log=True)  # type: ignore[attr-defined]
+    axes.hist(found, bins=60, color="C0", log=len(found) > 0)  # type: ignore[attr-defined]
     axes.set(xlabel=label if len(found) else f"{label}: none", ylabel="frames")  # type: ignore[attr-defined]

@@ -51,10 +51,10 @@ class Ranks:
         """What all ranks must take part in; raises RankLostError when one is gone."""
         try:
             operation(*arguments)
-        except RuntimeError as error:  # the back end's, when a connection breaks
+        except RuntimeError as error:  # the back end's, when a connection breaks: "[its source] what. Some advice."
+            reason = str(error).splitlines()[0].split(". ")[0].rpartition("] ")[2]
             raise RankLostError(
-                f"process {self.rank} of {self.size}: another process of this run has ended "
-                f"({str(error).splitlines()[0]})"
+                f"process {self.rank} of {self.size}: another process of this run has ended ({reason})"
             ) from error
 
 
