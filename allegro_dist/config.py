@@ -17,7 +17,7 @@ import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-_STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -29,7 +29,7 @@ class ConfigError(ValueError):
     """A configuration that can't be used; the message names the key, what was expected and what came."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class AllegroConfig:
     """The Allegro model (Musaelian et al. 2023, revised form of 2025); defaults suit a few hundred DFT frames."""
 
@@ -128,7 +128,7 @@ ModelConfig = AllegroConfig
 """The union of the families' configurations; Allegro is the first."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class DataConfig:
     """Where frames come from: anything that ASE reads (energy eV, forces eV/Angstrom, stress eV/Angstrom^3)."""
 
@@ -147,7 +147,7 @@ class DataConfig:
     """Let training frames without forces teach their energies only; false: refuse them."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class LossConfig:
     """Weights of the mean squared errors: energy per atom (eV), force component (eV/A), stress component (eV/A^3)."""
 
@@ -174,7 +174,7 @@ class LossConfig:
         return bool(getattr(self, quantity) or getattr(self, f"final_{quantity}"))
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class ScheduleConfig:
     """Learning rate over the run."""
 
@@ -192,7 +192,7 @@ class ScheduleConfig:
     """Plateau: epochs to wait for a lower validation loss."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainingConfig:
     """How the weights are found."""
 
@@ -249,7 +249,7 @@ class TrainingConfig:
         return self
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class StartConfig:
     """Where the first weights come from: random numbers, or a trained potential (fine-tuning)."""
 
@@ -275,7 +275,7 @@ class StartConfig:
         return self
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class RunFolderConfig:
     """Where the run is kept."""
 
@@ -285,7 +285,7 @@ class RunFolderConfig:
     """Write the errors of every validation for TensorBoard, too (folder tensorboard; needs that package)."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class RunConfig:
     """The whole of a training run."""
 
@@ -354,12 +354,19 @@ def _override(values: dict[str, Any], item: str) -> None:
     if not equals or not key:
         raise ConfigError(f"override '{item}': expected key=value, for example training.max_epochs=100")
     *parents, last = key.split(".")
-    node = values
+    node: Any = values
     for name in parents:
-        node = node.setdefault(name, {})
-        if not isinstance(node, dict):
+        node = node[_index(node, name, item)] if isinstance(node, list) else node.setdefault(name, {})
+        if not isinstance(node, (dict, list)):
             raise ConfigError(f"override '{item}': '{name}' is a value, not a section")
-    node[last] = yaml.safe_load(text)
+    node[_index(node, last, item) if isinstance(node, list) else last] = yaml.safe_load(text)
+
+
+def _index(entries: list[Any], name: str, item: str) -> int:
+    """Of an entry of a list, counted from 0."""
+    if not name.isdecimal() or int(name) >= len(entries):
+        raise ConfigError(f"override '{item}': '{name}' is not one of the list's {len(entries)} entries, from 0")
+    return int(name)
 
 
 def _explain(cls: type, error: Any) -> str:

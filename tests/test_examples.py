@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from ase.io import read
 
+from allegro_dist.cli import main
 from allegro_dist.config import load
 from allegro_dist.data.structure import read_structures
 from allegro_dist.deploy.archive import load_archive
@@ -26,6 +27,12 @@ def test_silicon_recipe_names_the_embedded_set():
 
 def test_molecule_recipe_needs_only_training_frames():
     assert load(EXAMPLES / "molecule.yaml", ["data.train=frames.xyz"]).data.train == "frames.xyz"
+
+
+def test_simulation_example_is_one_that_can_start(monkeypatch, capsys):
+    monkeypatch.chdir(EXAMPLES.parent)
+    assert main(["simulate", "examples/silicon/npt.yaml", "--dry-run"]) == 0
+    assert "replicate    5 5 5" in capsys.readouterr().out
 
 
 def test_silicon_archive_is_small():

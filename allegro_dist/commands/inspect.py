@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from allegro_dist.deploy.archive import read_model_card
+from allegro_dist.deploy.archive_file import read_model_card
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

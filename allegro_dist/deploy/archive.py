@@ -1,9 +1,6 @@
-"""The archive `model.pth`: a frozen TorchScript module with what engines and people read of it.
+"""The archive `model.pth`: a frozen TorchScript module with what engines and people read of it (archive_file.py).
 
-Any libtorch loads it with no extension; this is the only Python file that calls torch.jit.  The file is a zip, and has
-members of ours beside the module: `format_version` is read before anything else, so that another format gives a clear
-error; `model_card.json` is for people; `engine.safetensors` is all that the compiled engine reads (engine_data.py);
-`weights.safetensors` is for fine-tuning (weights.py).
+Any libtorch loads it with no extension; this is the only Python file that calls torch.jit.
 """
 
 import contextlib
@@ -11,8 +8,6 @@ import json
 import os
 import tempfile
 import warnings
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,19 +16,14 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from allegro_dist.deploy.archive_file import FORMAT_VERSION, MEMBERS, ArchiveError, read_members
 from allegro_dist.deploy.engine_data import Tables, read_engine_data, write_engine_data
 from allegro_dist.deploy.memory import memory_per_edge
-from allegro_dist.deploy.model_card import FORMAT_VERSION, make_model_card
+from allegro_dist.deploy.model_card import make_model_card
 from allegro_dist.deploy.self_check import SelfCheckError, make_self_check, run_self_check
 from allegro_dist.deploy.weights import read_potential, write_weights
 from allegro_dist.fused_program import fused_program
 from allegro_dist.potential import Potential
-
-MEMBERS = ("format_version", "model_card.json", "engine.safetensors", "weights.safetensors")
-
-
-class ArchiveError(RuntimeError):
-    """A file that is not an archive this version can use; the message names the file and the reason."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +84,6 @@ def save_archive(
     return card
 
 
-def read_model_card(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The card of an archive, without loading the model."""
-    return _load(path, torch.device("cpu"))[1]
-
-
 def load_archive(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Archive:
     """Load an archive and run its self-check on `device`; raises ArchiveError."""
     device = torch.device(device)
@@ -119,7 +104,7 @@ def load_archive(path: str | os.PathLike[str], device: str | torch.device = "cpu
 
 def load_potential(path: str | os.PathLike[str]) -> Potential:
     """The potential of an archive with its weights as they were trained, in eval mode; raises ArchiveError."""
-    contents = _read_members(Path(path))
+    contents = read_members(Path(path))
     if not contents["weights.safetensors"]:
         raise ArchiveError(
             f"{path}: holds the model ready to run only, not its weights as they are trained (archives of earlier "
@@ -133,7 +118,7 @@ def load_potential(path: str | os.PathLike[str]) -> Potential:
 
 def _load(path: str | os.PathLike[str], device: torch.device) -> tuple[Any, dict[str, Any], bytes]:
     path = Path(path)
-    contents = _read_members(path)
+    contents = read_members(path)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         try:
@@ -141,36 +126,6 @@ def _load(path: str | os.PathLike[str], device: torch.device) -> tuple[Any, dict
             return module, json.loads(contents["model_card.json"]), contents["engine.safetensors"]
         except (RuntimeError, ValueError) as error:
             raise ArchiveError(f"{path}: the archive is damaged: {str(error).strip().splitlines()[0]}") from None
-
-
-def _read_members(path: Path) -> dict[str, bytes]:
-    """Our members of an archive of this format, each checked against its checksum; empty where one is missing."""
-    if not path.is_file():
-        raise ArchiveError(f"{path}: no such file; expected an archive written by `allegro-dist deploy`")
-    contents = dict.fromkeys(MEMBERS, b"")
-    try:
-        with zipfile.ZipFile(path) as members:
-            damaged = members.testzip()  # every member against its checksum
-            for member in members.namelist() if not damaged else ():
-                _, _, name = member.partition("/extra/")
-                if name in contents:
-                    contents[name] = members.read(member)
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
-        raise ArchiveError(
-            f"{path}: not a readable archive (truncated, corrupt, or another kind of file): {error}"
-        ) from None
-    if damaged:
-        raise ArchiveError(f"{path}: the archive is damaged: checksum of {damaged} does not match")
-    version = contents["format_version"].decode(errors="replace")
-    if not version.isdecimal():
-        raise ArchiveError(f"{path}: not an allegro_dist archive (its format_version is '{version}')")
-    if int(version) != FORMAT_VERSION:
-        remedy = "install a newer allegro_dist or deploy" if int(version) > FORMAT_VERSION else "deploy"
-        raise ArchiveError(
-            f"{path}: archive format {version}, but this version of allegro_dist reads {FORMAT_VERSION}; "
-            f"{remedy} the model again"
-        )
-    return contents
 
 
 @contextlib.contextmanager

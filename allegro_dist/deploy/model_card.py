@@ -7,10 +7,10 @@ import hashlib
 from typing import Any
 
 from allegro_dist.config import to_dict
+from allegro_dist.deploy.archive_file import FORMAT_VERSION
 from allegro_dist.potential import Potential, pair_cutoffs
 from allegro_dist.versions import versions
 
-FORMAT_VERSION = 2  # of the archive; csrc/archive.cpp reads the same
 UNITS = {"energy": "eV", "length": "Angstrom", "edge_gradient": "eV/Angstrom"}
 
 

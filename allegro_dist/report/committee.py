@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from allegro_dist.data.structure import Array
-from allegro_dist.deploy.archive import ArchiveError, save_archive
+from allegro_dist.deploy.archive import save_archive
+from allegro_dist.deploy.archive_file import ArchiveError
 from allegro_dist.simulate.calculator import AllegroCalculator
 from allegro_dist.training.checkpoint import load_run
 

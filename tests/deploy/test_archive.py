@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from allegro_dist.deploy import archive as module
-from allegro_dist.deploy.archive import ArchiveError, load_archive, read_model_card, save_archive
+from allegro_dist.deploy.archive import load_archive, save_archive
+from allegro_dist.deploy.archive_file import ArchiveError, read_model_card
 from allegro_dist.deploy.self_check import SelfCheckError, make_self_check, run_self_check
 from tests.conftest import MIXED_CUTOFFS, edges_of, make_potential, silica
 

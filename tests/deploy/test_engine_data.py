@@ -12,7 +12,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from allegro_dist.compiled import is_built
-from allegro_dist.deploy.archive import ArchiveError, load_archive, save_archive
+from allegro_dist.deploy.archive import load_archive, save_archive
+from allegro_dist.deploy.archive_file import ArchiveError
 from allegro_dist.deploy.engine_data import read_engine_data
 from allegro_dist.engine import Engine
 from tests.conftest import make_potential

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from allegro_dist.deploy.archive import read_model_card, save_archive
+from allegro_dist.deploy.archive import save_archive
+from allegro_dist.deploy.archive_file import read_model_card
 from allegro_dist.deploy.tables import Probe, choose_tables
 from allegro_dist.engine import Engine
 from allegro_dist.potential import assemble_forces

@@ -17,7 +17,8 @@ from allegro_dist.commands.train import load_potential
 from allegro_dist.config import ConfigError, dump
 from allegro_dist.data.dataset import build_graphs
 from allegro_dist.data.structure import read_structures
-from allegro_dist.deploy.archive import ArchiveError, save_archive
+from allegro_dist.deploy.archive import save_archive
+from allegro_dist.deploy.archive_file import ArchiveError
 from allegro_dist.potential import in_dtype, pair_cutoffs
 from allegro_dist.training import checkpoint
 from allegro_dist.training.run import train

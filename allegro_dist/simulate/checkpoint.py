@@ -1,0 +1,63 @@
+"""Where a simulation stands: checkpoint.json, which appears when everything that it names is on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from allegro_dist.simulate.outputs import Written
+
+FILE = "checkpoint.json"
+
+
+class SimulationError(RuntimeError):
+    """A simulation that can't go on; the message says at which step, why, and what was saved."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """After a part of a stage; `stage` is the one to go on with, at `step`."""
+
+    config: dict[str, Any]
+    stage: int = 0
+    first: int | None = None  # step at which that stage began; None: it has not begun
+    step: int = 0
+    restart: str = ""  # LAMMPS's file; none before the first part
+    written: Written = field(default_factory=Written)
+    seconds: float = 0.0  # of all runs
+    finished: bool = False
+
+
+def read_checkpoint(folder: Path) -> Checkpoint | None:
+    """The checkpoint of a folder; None if it has none."""
+    path = folder / FILE
+    if not path.exists():
+        return None
+    values = json.loads(path.read_text())
+    return Checkpoint(**{**values, "written": Written(**values["written"])})
+
+
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Replace the folder's checkpoint, and remove the LAMMPS files of earlier ones."""
+    if checkpoint.restart:
+        _sync(folder / checkpoint.restart)
+    part = folder / f"{FILE}.part"
+    part.write_text(json.dumps(asdict(checkpoint), indent=1) + "\n")
+    _sync(part)
+    os.replace(part, folder / FILE)
+    _sync(folder)
+    for old in folder.glob("checkpoint.*.restart"):
+        if old.name != checkpoint.restart:
+            old.unlink()
+
+
+def _sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to disk."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

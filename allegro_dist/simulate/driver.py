@@ -1,0 +1,222 @@
+"""Runs a simulation: the stages of a configuration in LAMMPS, with outputs and checkpoints; goes on where it stopped.
+
+One process, or every rank of `mpiexec -n N`.  Nothing is computed here: LAMMPS gets the commands of script.py, one
+after another, and rank 0 keeps the books.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ase.io
+
+from allegro_dist.config import ConfigError, dump, to_dict
+from allegro_dist.simulate import script
+from allegro_dist.simulate.checkpoint import Checkpoint, SimulationError, read_checkpoint, write_checkpoint
+from allegro_dist.simulate.lammps_runtime import import_lammps, load_plugin
+from allegro_dist.simulate.outputs import Outputs, as_atoms, read_dump
+from allegro_dist.simulate.progress import Progress
+from allegro_dist.simulate.script import Geometry
+from allegro_dist.simulate.settings import Dynamics, Langevin, Minimize, SimulationConfig, differing_keys
+from allegro_dist.simulate.start import prepare
+
+LOG, FRAMES, BLOWN_UP = "log.lammps", "frames.part", "blown_up.xyz"
+
+
+class Stopped(RuntimeError):  # noqa: N818 (not a mistake of anyone's)
+    """A simulation was stopped by a signal, after a checkpoint."""
+
+
+def simulate(config: SimulationConfig) -> Path:
+    """Run a simulation to its end, or go on with an interrupted one; returns its folder.
+
+    The folder holds config.yaml, in.lammps (the same for `lmp -in`), thermo.csv, trajectory.xyz or .dump, and, at the
+    end, final.xyz and final.data.
+
+    Raises ConfigError and DataError before anything is run; SimulationError when LAMMPS fails or the temperature
+    explodes, with the last frame saved; Stopped after SIGTERM or SIGINT.
+    """
+    from mpi4py import MPI
+
+    config = _absolute(config)
+    folder, comm = Path(config.dir), MPI.COMM_WORLD
+    checkpoint = read_checkpoint(folder)
+    if checkpoint is not None and (differing := differing_keys(config, checkpoint.config)):
+        raise ConfigError(
+            f"{folder} belongs to a simulation with other settings: {', '.join(differing)}. Take another dir, or "
+            "delete it"
+        )
+    if checkpoint is not None and checkpoint.finished:
+        return folder
+    is_main = comm.rank == 0
+    if is_main:
+        folder.mkdir(parents=True, exist_ok=True)
+    geometry = prepare(config, folder if is_main and checkpoint is None else None)
+    if is_main:
+        dump(config, folder / "config.yaml")
+        (folder / "in.lammps").write_text(script.input_script(config, geometry))
+        for name in (LOG, FRAMES):
+            (folder / name).unlink(missing_ok=True)
+    comm.barrier()
+    _leave_signals_to_the_pair_style()
+    run = _Run(config, folder, geometry, checkpoint, comm)
+    try:
+        run.all_stages()
+    finally:
+        run.close()
+    return folder
+
+
+class _Run:
+    """A LAMMPS instance at work on a simulation."""
+
+    def __init__(
+        self, config: SimulationConfig, folder: Path, geometry: Geometry, checkpoint: Checkpoint | None, comm: Any
+    ) -> None:
+        self.config, self.folder, self.geometry, self.comm = config, folder, geometry, comm
+        self.checkpoint = checkpoint or Checkpoint(to_dict(config))
+        self.is_main = comm.rank == 0
+        self.outputs: Outputs | None = None
+        if self.is_main:
+            extended = config.trajectory.format == "extxyz"
+            self.outputs = Outputs(
+                folder, list(script.thermo_columns(config)), config.thermo_every, extended, self.checkpoint.written
+            )
+        arguments = ["-log", str(folder / LOG), "-screen", "none", "-nocite"]
+        self.lmp = import_lammps().lammps(comm=comm, cmdargs=arguments)
+        load_plugin(self.lmp)
+        self.progress = Progress(shown=self.is_main)
+
+    def close(self) -> None:
+        self.progress.close()
+        self.lmp.close()
+
+    def all_stages(self) -> None:
+        restart = self.checkpoint.restart
+        self._issue([f"shell        cd {self.folder}"])
+        if restart:
+            self._issue(script.read_checkpoint(restart))
+        else:
+            self._issue(script.read_structure(self.config, self.geometry))
+        self._issue(script.settings(self.config, self.geometry, FRAMES))
+        if not restart:
+            self._issue(script.velocities(self.config))
+        for number in range(self.checkpoint.stage, len(self.config.stages)):
+            stage = self.config.stages[number]
+            self._issue(script.begin_stage(self.config, number))
+            if isinstance(stage, Minimize):
+                self._timed(script.minimize(stage))
+            else:
+                self._dynamics(stage, number)
+            is_last = number + 1 == len(self.config.stages)
+            if is_last:
+                self._finish()
+            self._save(stage=number + 1, first=None, finished=is_last)
+            self._issue(script.end_stage(stage, number))
+
+    def _dynamics(self, stage: Dynamics, number: int) -> None:
+        """The parts of a stage that are left, with checkpoints between them."""
+        first = self.checkpoint.first
+        self._issue(script.mark_stage(stage) if first is None else script.mark_stage(stage, str(first)))
+        first = self._step() if first is None else first
+        every = self.config.checkpoint_every
+        timestep = (stage.timestep or self.config.timestep) / script.PICOSECOND
+        while (done := self._step() - first) < stage.steps:
+            part, into = divmod(done, every)
+            steps = min(every - into, stage.steps - done)
+            seed = part + 1 + (script.SEEDS_OF_REMAINDERS if into else 0)
+            if isinstance(stage, Langevin):
+                seed += stage.seed
+            self.progress.stage(
+                f"{number}: {self.config.stages[number].stage}",
+                stage.steps,
+                self._step,
+                first,
+                self.lmp.get_natoms(),
+                timestep,
+            )
+            self._timed(script.run_part(stage, number, steps, str(seed)))
+            stopped = self._step() < first + done + steps
+            if stopped:
+                self._refuse_blown_up()
+            if first + done + steps < first + stage.steps or stopped:
+                self._save(stage=number, first=first)
+            if stopped:
+                raise Stopped(f"stopped at step {self._step()}; the same command goes on with {self.folder}")
+
+    def _refuse_blown_up(self) -> None:
+        """Of a run that ended early: was it the guard? Then save the frame, and raise."""
+        temperature = self.lmp.extract_variable("temperature")
+        if temperature > self.config.max_temperature:
+            raise SimulationError(
+                f"step {self._step()}: the temperature is {temperature:.3g} K, beyond max_temperature "
+                f"{self.config.max_temperature:g}: is the timestep too long? {self._save_frame()}"
+            )
+
+    def _save_frame(self) -> str:
+        """Write the present frame to blown_up.xyz, if LAMMPS still can; says so."""
+        part = self.folder / "blown_up.part"
+        columns = " ".join(c for c in script.ATOM_COLUMNS if c != "c_atom_energy")
+        types = " ".join(self.geometry.types)
+        try:
+            self.lmp.command(f"write_dump all custom {part.name} {columns} modify element {types} sort id")
+        except Exception as error:
+            return f"The frame could not be saved ({error}); the last checkpoint is at step {self.checkpoint.step}"
+        if self.is_main:
+            ase.io.write(self.folder / BLOWN_UP, as_atoms(read_dump(part)[-1]))
+            part.unlink()
+        return f"The frame is in {self.folder / BLOWN_UP}"
+
+    def _timed(self, lines: Sequence[str]) -> None:
+        start = time.monotonic()
+        try:
+            self._issue(lines)
+        except SimulationError as error:
+            raise SimulationError(f"{error}. {self._save_frame()}") from None
+        self.checkpoint = replace(self.checkpoint, seconds=self.checkpoint.seconds + time.monotonic() - start)
+
+    def _save(self, **changes: Any) -> None:
+        """A checkpoint here; the outputs first, so that it names only what is there."""
+        step = self._step()
+        restart = f"checkpoint.{step}.{changes['stage']}.restart"
+        self._issue(script.write_checkpoint(restart))
+        written = self.checkpoint.written
+        if self.outputs is not None:
+            written = self.outputs.collect(self.folder / LOG, self.folder / FRAMES)
+        self.checkpoint = replace(self.checkpoint, step=step, restart=restart, written=written, **changes)
+        if self.is_main:
+            write_checkpoint(self.folder, self.checkpoint)
+
+    def _finish(self) -> None:
+        """The last frame, as LAMMPS and as ASE have it."""
+        self._issue(["write_data   final.data"])
+        if self.is_main:
+            atoms = ase.io.read(self.folder / "final.data", format="lammps-data", atom_style="atomic", units="metal")
+            ase.io.write(self.folder / "final.xyz", atoms)
+
+    def _step(self) -> int:
+        return int(self.lmp.extract_global("ntimestep"))
+
+    def _issue(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            try:
+                self.lmp.command(line)
+            except Exception as error:  # LAMMPS's, of which the module knows no type
+                reason = " ".join(str(error).split())
+                raise SimulationError(f"LAMMPS stopped at `{' '.join(line.split())}`: {reason}") from None
+
+
+def _absolute(config: SimulationConfig) -> SimulationConfig:
+    """Archives by their whole paths: LAMMPS works in the simulation's folder."""
+    models = tuple(str(Path(model).resolve()) for model in config.models)
+    return replace(config, model=models if len(models) > 1 else models[0])
+
+
+def _leave_signals_to_the_pair_style() -> None:
+    """It ends a run after its step on every rank, but leaves programs alone that have handlers, as Python has one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,0 +1,87 @@
+"""The first structure of a simulation: read by ASE, checked against the archives, written as a LAMMPS data file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+from ase.io.lammpsdata import read_lammps_data, write_lammps_data
+
+from allegro_dist.config import ConfigError
+from allegro_dist.data.structure import DataError
+from allegro_dist.deploy.archive_file import read_model_card
+from allegro_dist.simulate.script import Geometry
+from allegro_dist.simulate.settings import Npt, SimulationConfig
+
+DATA_FILE = "structure.data"
+MARGIN = 10.0
+"""Angstrom; of the box about atoms that have no cell."""
+
+
+def prepare(config: SimulationConfig, folder: Path | None) -> Geometry:
+    """Check the structure and write it into the simulation's folder (None: only check).
+
+    Raises DataError and ConfigError for what can't be simulated: an unreadable file, types that an archive lacks, a
+    missing cell where one is to change.
+    """
+    atoms, types = _read(config)
+    for model in config.models:
+        missing = [t for t in types if t not in read_model_card(model)["type_names"]]
+        if missing:
+            known = ", ".join(read_model_card(model)["type_names"])
+            raise DataError(f"{config.structure.file}: type '{missing[0]}' is not among those of {model}: {known}")
+    for number, stage in enumerate(config.stages):
+        if isinstance(stage, Npt) and not atoms.pbc.all():
+            raise ConfigError(
+                f"stages.{number} (npt): {config.structure.file} has no periodic cell that a barostat could change "
+                f"(pbc {atoms.pbc.tolist()})"
+            )
+    if folder is not None:
+        with open(folder / DATA_FILE, "w") as file:
+            write_lammps_data(file, _with_cell(atoms), specorder=list(types), masses=True,
+                              velocities=bool(atoms.get_velocities().any()))  # fmt: skip
+    # an open direction is bounded by the outermost atoms, wherever they go
+    return Geometry(DATA_FILE, types, " ".join("p" if periodic else "s" for periodic in atoms.pbc))
+
+
+def _read(config: SimulationConfig) -> tuple[Atoms, tuple[str, ...]]:
+    """The atoms and the chemical symbols of the LAMMPS types."""
+    path, given = config.structure.file, config.structure.types
+    try:
+        if Path(path).suffix in (".data", ".lmp"):
+            if given is None:
+                raise ConfigError(
+                    f"structure.types: {path} is a LAMMPS data file: name the element of each of its types"
+                )
+            numbers = {number: atomic_numbers[symbol] for number, symbol in enumerate(given, 1)}
+            atoms = read_lammps_data(path, Z_of_type=numbers, atom_style="atomic")
+        else:
+            atoms = ase.io.read(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except ConfigError:
+        raise
+    except Exception as error:  # ASE's readers raise whatever they come across
+        raise DataError(f"{path}: ASE can't read it: {type(error).__name__}: {error}") from error
+    assert isinstance(atoms, Atoms)
+    found = sorted(set(atoms.get_chemical_symbols()), key=lambda symbol: atomic_numbers[symbol])
+    types = given or tuple(found)
+    unknown = [symbol for symbol in found if symbol not in types]
+    if unknown:
+        raise ConfigError(f"structure.types: {path} has '{unknown[0]}', which is not among {list(types)}")
+    return atoms, types
+
+
+def _with_cell(atoms: Atoms) -> Atoms:
+    """In a box, where the atoms have no cell of their own."""
+    if atoms.cell.rank == 3:
+        return atoms
+    if atoms.pbc.any():
+        raise DataError(f"{atoms.get_chemical_formula()}: periodic, but its cell has {atoms.cell.rank} vectors only")
+    boxed = atoms.copy()
+    boxed.set_cell(np.ptp(atoms.positions, axis=0) + 2 * MARGIN)
+    boxed.center()
+    return boxed

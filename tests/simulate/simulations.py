@@ -1,0 +1,61 @@
+"""Small simulations for tests: 64 silicon atoms with the committed archive, by the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ase.build import bulk
+
+from tests.lammps.lammps_run import MPIEXEC
+
+ARCHIVE = Path(__file__).resolve().parents[2] / "examples" / "silicon" / "si.pth"
+COMMAND = [sys.executable, "-m", "allegro_dist.cli", "simulate"]
+ALL_STAGES = [
+    {"stage": "minimize", "cell": "iso", "max_steps": 5},
+    {"stage": "nvt", "temperature": [300, 600], "steps": 15},
+    {"stage": "npt", "temperature": 600, "coupling": "aniso", "steps": 10},
+    {"stage": "langevin", "temperature": 600, "steps": 10},
+    {"stage": "deform", "scale": {"x": 1.02}, "temperature": 600, "steps": 10},
+    {"stage": "nve", "steps": 10},
+]
+
+
+def write_settings(folder: Path, **changes: Any) -> Path:
+    """run.yaml of a simulation in folder/run, and its structure beside it."""
+    folder.mkdir(exist_ok=True, parents=True)
+    atoms = bulk("Si", "diamond", a=5.47, cubic=True)
+    atoms.rattle(0.05, seed=1)
+    atoms.write(folder / "silicon.xyz")
+    values = {
+        "structure": {"file": str(folder / "silicon.xyz"), "replicate": [2, 2, 2], "temperature": 600},
+        "model": str(ARCHIVE),
+        "dir": str(folder / "run"),
+        "thermo_every": 2,
+        "checkpoint_every": 6,
+        "trajectory": {"every": 4},
+        "stages": ALL_STAGES,
+    } | changes
+    (folder / "run.yaml").write_text(yaml.safe_dump(values))
+    return folder / "run.yaml"
+
+
+def start(settings: Path, *arguments: str, ranks: int = 1) -> subprocess.Popen[str]:
+    """`allegro-dist simulate` as a process of its own."""
+    launcher = [str(MPIEXEC), "-n", str(ranks)] if ranks > 1 else []
+    return subprocess.Popen(
+        [*launcher, *COMMAND, str(settings), *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def run(settings: Path, *arguments: str, ranks: int = 1) -> Path:
+    """Run to the end; returns the simulation's folder."""
+    process = start(settings, *arguments, ranks=ranks)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, output + errors
+    return settings.parent / "run"

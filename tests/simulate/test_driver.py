@@ -1,0 +1,178 @@
+"""The driver against LAMMPS on the script that it writes, and against itself when it is killed on the way."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.io import read
+from numpy.testing import assert_allclose
+
+from allegro_dist.simulate.calculator import AllegroCalculator
+from tests.lammps.lammps_run import start_lmp
+from tests.simulate.simulations import ALL_STAGES, ARCHIVE, run, start, write_settings
+
+OUTPUTS = ("thermo.csv", "trajectory.xyz", "final.data")
+NUM_COLUMNS = 20
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The folder of an unbroken run of all stages on one rank."""
+    return run(write_settings(tmp_path_factory.mktemp("finished")))
+
+
+@pytest.fixture(scope="module")
+def on_ranks(finished, tmp_path_factory) -> dict[int, Path]:
+    """The same on one rank and on two."""
+    return {1: finished, 2: run(write_settings(tmp_path_factory.mktemp("two")), ranks=2)}
+
+
+def thermo_rows(log: str) -> list[list[str]]:
+    """Of a LAMMPS log."""
+    rows = [line.split() for line in log.splitlines()]
+    return [row for row in rows if len(row) == NUM_COLUMNS and row[0].isdecimal()]
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_input_script_gives_identical_thermo_output(on_ranks, tmp_path, ranks):
+    folder = on_ranks[ranks]
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(folder / "structure.data", alone)
+    rows = thermo_rows(start_lmp(alone, (folder / "in.lammps").read_text(), ranks=ranks).stdout)
+    assert rows == thermo_rows((folder / "log.lammps").read_text())
+    assert len(rows) > 30
+
+
+def test_thermo_has_every_line_once(finished):
+    steps = np.loadtxt(finished / "thermo.csv", delimiter=",", skiprows=1)[:, 0]
+    assert_allclose(steps, np.arange(0, steps[-1] + 1, 2))
+
+
+def first_step(folder: Path) -> int:
+    """Where the dynamics begins, behind the minimization."""
+    last = json.loads((folder / "checkpoint.json").read_text())["step"]
+    return int(last) - sum(stage.get("steps", 0) for stage in ALL_STAGES)
+
+
+def test_trajectory_has_the_archive_s_energies_and_forces(finished):
+    """But while LAMMPS deforms the box, which it does between forces and output."""
+    frames, first = read(finished / "trajectory.xyz", ":"), first_step(finished)
+    assert [a.info["step"] for a in frames] == list(range(0, 4 * len(frames), 4))
+    calculator = AllegroCalculator(ARCHIVE)
+    for atoms in (a for a in frames if not first + 35 < a.info["step"] <= first + 45):
+        moved = atoms.copy()
+        moved.calc = calculator
+        assert atoms.get_potential_energy() == pytest.approx(moved.get_potential_energy(), abs=1e-3)
+        assert_allclose(atoms.get_forces(), moved.get_forces(), atol=1e-3)
+
+
+def test_stages_do_what_they_say(finished):
+    table = np.genfromtxt(finished / "thermo.csv", delimiter=",", names=True)
+    first = first_step(finished)
+    volume = dict(zip(table["step"].astype(int), table["volume_A3"]))
+    length = dict(zip(table["step"].astype(int), table["lx_A"]))
+    at = np.array(sorted(volume))
+    nvt, nve = at[(at > first) & (at <= first + 15)], at[at > first + 45]
+    assert len({volume[step] for step in nvt}) == 1 and len({volume[step] for step in nve}) == 1
+    before, after = at[(at > first + 25) & (at <= first + 35)][-1], nve[-1]
+    assert length[after] / length[before] == pytest.approx(1.02, rel=1e-9)
+    energy = table["total_energy_eV"][table["step"] > first + 45]
+    assert np.ptp(energy) < 0.05
+
+
+@pytest.mark.parametrize("ranks, num_kills", [(1, 4), pytest.param(2, 2, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_it_ends_as_the_unbroken_run(on_ranks, tmp_path, ranks, num_kills):
+    settings = write_settings(tmp_path / "killed")
+    folder, kills, draw = settings.parent / "run", 0, random.Random(ranks)
+    for _ in range(20):
+        process = start(settings, ranks=ranks)
+        checkpoint = folder / "checkpoint.json"
+        before = checkpoint.read_text() if checkpoint.exists() else ""
+        while (
+            kills < num_kills
+            and process.poll() is None
+            and (not checkpoint.exists() or checkpoint.read_text() == before)
+        ):
+            time.sleep(0.01)
+        if kills < num_kills:
+            time.sleep(draw.uniform(0, 0.2))
+            kill(process)
+            kills += 1
+        elif process.wait(timeout=300) == 0:
+            break
+        process.communicate()
+    assert kills == num_kills
+    for name in OUTPUTS:
+        assert (folder / name).read_bytes() == (on_ranks[ranks] / name).read_bytes(), name
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """-9 to the launcher and to all ranks."""
+    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True).stdout
+    for child in children.split():
+        grandchildren = subprocess.run(["ps", "-o", "pid=", "--ppid", child], capture_output=True, text=True).stdout
+        for pid in [*grandchildren.split(), child]:
+            subprocess.run(["kill", "-9", pid], capture_output=True)
+    process.kill()
+    process.wait()
+
+
+def test_terminated_it_leaves_a_checkpoint_and_goes_on(tmp_path):
+    stages = [{"stage": "nve", "steps": 400}]
+    settings = write_settings(tmp_path, stages=stages, checkpoint_every=100_000)
+    process = start(settings)
+    while not (tmp_path / "run" / "frames.part").exists() or (tmp_path / "run" / "frames.part").stat().st_size < 10_000:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143 and "the same command goes on" in errors
+    step = json.loads((tmp_path / "run" / "checkpoint.json").read_text())["step"]
+    assert 0 < step < 400
+    run(settings, "stages.0.steps=400")
+    steps = np.loadtxt(tmp_path / "run" / "thermo.csv", delimiter=",", skiprows=1)[:, 0]
+    assert_allclose(steps, np.arange(0, 401, 2))
+
+
+def test_finished_simulation_is_left_alone(finished):
+    before = (finished / "thermo.csv").stat().st_mtime_ns
+    run(finished.parent / "run.yaml")
+    assert (finished / "thermo.csv").stat().st_mtime_ns == before
+
+
+def test_two_ranks_give_the_first_thermo_lines_of_one(on_ranks):
+    """Later ones part company: the last digits of a minimization and of random forces depend on the ranks."""
+    one, two = (np.loadtxt(on_ranks[ranks] / "thermo.csv", delimiter=",", skiprows=1)[:4] for ranks in (1, 2))
+    assert_allclose(two, one, rtol=1e-4, atol=1.0)
+
+
+def test_committee_has_deviations_in_thermo_and_trajectory(tmp_path):
+    shutil.copy(ARCHIVE, tmp_path / "other.pth")
+    settings = write_settings(
+        tmp_path, model=[str(ARCHIVE), str(tmp_path / "other.pth")], stages=[{"stage": "nve", "steps": 10}]
+    )
+    folder = run(settings)
+    table = np.genfromtxt(folder / "thermo.csv", delimiter=",", names=True)
+    assert_allclose(table["largest_deviation_eV_A"], 0, atol=1e-12)  # of one archive from itself
+    assert all("deviation" in atoms.arrays for atoms in read(folder / "trajectory.xyz", ":"))
+
+
+def test_trajectory_as_lammps_writes_it(tmp_path):
+    settings = write_settings(
+        tmp_path,
+        trajectory={"every": 5, "format": "lammps"},
+        stages=[{"stage": "nve", "steps": 20}],
+        checkpoint_every=7,
+    )
+    text = (run(settings) / "trajectory.dump").read_text()
+    frames = read(tmp_path / "run" / "trajectory.dump", ":", format="lammps-dump-text")
+    steps = [int(line) for line, above in zip(text.splitlines()[1:], text.splitlines()) if above == "ITEM: TIMESTEP"]
+    assert steps == [0, 5, 10, 15, 20] and len(frames) == 5
