@@ -13,6 +13,7 @@ give them to the last bit, in half the room.
 
 from __future__ import annotations
 
+import itertools
 import json
 import mmap
 import os
@@ -106,6 +107,8 @@ class SetFile:
 
     def expect(self, frames: NDArray[Any]) -> None:
         """Have the system fetch the atoms and edges of these frames, which will be read soon."""
+        if not hasattr(os, "posix_fadvise"):  # macOS
+            return
         for name, columns in _ROWS.items():
             for size, at in zip(*self._places(name, *(frames[c] for c in columns)), strict=True):
                 os.posix_fadvise(self._file.fileno(), at, size, os.POSIX_FADV_WILLNEED)
@@ -132,3 +135,10 @@ def runs(first: NDArray[Any], count: NDArray[Any]) -> tuple[NDArray[np.int64], N
     count = count.astype(np.int64)
     starts = np.flatnonzero(np.append(True, first[1:] != first[:-1] + count[:-1]))
     return first[starts], np.add.reduceat(count, starts)
+
+
+def pieces(count: NDArray[Any], most: int) -> list[slice]:
+    """All frames, some at a time: as many as have `most` rows together, or one that has more."""
+    before = np.cumsum(count, dtype=np.int64) - count
+    bounds = [*np.flatnonzero(np.diff(before // most, prepend=-1)).tolist(), len(count)]
+    return [slice(a, b) for a, b in itertools.pairwise(bounds)]

@@ -14,9 +14,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from allegro_dist.data.set_file import FORMAT, TABLES, VERSION, Header, runs
+from allegro_dist.data.set_file import FORMAT, TABLES, VERSION, Header, pieces, runs
 
-_BLOCK = 1 << 16  # frames written at a time, or 16 times as many atoms
+_BLOCK = 1 << 18  # rows written at a time
 
 
 @contextlib.contextmanager
@@ -44,7 +44,7 @@ def write_set(path: Path, header: Header, frames: NDArray[Any], atoms: NDArray[A
     digest = hashlib.sha256()
     with replacing(path) as part, h5py.File(part, "w", alignment_threshold=4096, alignment_interval=4096) as file:
         file.attrs.update({"format": FORMAT, "version": VERSION, "header": json.dumps(header._asdict())})
-        _fill(file, "frames", len(ordered), _blocks(ordered), digest)
+        _fill(file, "frames", len(ordered), iter([ordered]), digest)
         for name, table, first, count in (
             ("atoms", atoms, "first_atom", "num_atoms"),
             ("edges", edges, "first_edge", "num_edges"),
@@ -62,16 +62,10 @@ def _fill(file: h5py.File, name: str, length: int, blocks: Iterator[NDArray[Any]
         done += len(block)
 
 
-def _blocks(table: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    for first in range(0, len(table), _BLOCK):
-        yield table[first : first + _BLOCK]
-
-
 def _chosen_rows(table: NDArray[Any], first: NDArray[Any], count: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """The rows of some frames, a few thousand frames at a time."""
+    """The rows of all frames, some at a time."""
     # As bytes: numpy joins records field by field.
     rows = table.view(np.dtype((np.void, table.dtype.itemsize)))
-    for block in range(0, len(first), _BLOCK // 16):
-        some = slice(block, block + _BLOCK // 16)
+    for some in pieces(count, _BLOCK):
         places = zip(*runs(first[some], count[some]), strict=True)
         yield np.concatenate([rows[a : a + n] for a, n in places]).view(table.dtype)

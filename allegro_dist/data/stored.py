@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from allegro_dist.data.graph import Batch, build_graph, collate
-from allegro_dist.data.set_file import PARTS, SUFFIX, SetFile
+from allegro_dist.data.set_file import PARTS, SUFFIX, SetFile, pieces
 from allegro_dist.data.structure import Array, DataError, Structure, require_labels
 
 REALS = {torch.float32: np.float32, torch.float64: np.float64}
-_SOME = 5_000
-"""Frames taken at a time where all are gone through."""
+_SOME = 20_000
+"""Atoms taken at a time where all frames are gone through."""
 
 
 def is_set(path: str | os.PathLike[str]) -> bool:
@@ -137,8 +137,8 @@ class StoredFrames:
 
     def blocks(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """All frames and their atoms, some at a time."""
-        for first in range(0, len(self), _SOME):
-            frames = self.file.frames[self.indices[first : first + _SOME]]
+        for some in pieces(self.num_atoms, _SOME):
+            frames = self.file.frames[self.indices[some]]
             yield frames, self.file.atoms(frames)
 
     def _structure(self, row: NDArray[Any]) -> Structure:
@@ -211,8 +211,8 @@ class StoredGraphs:
             for _, atoms in self.frames.blocks():
                 yield self.types[atoms["number"]], atoms["num_edges"]
             return
-        for first in range(0, len(self), _SOME):
-            batch = self.batch(range(first, min(first + _SOME, len(self))))
+        for some in pieces(self.frames.num_atoms, _SOME):
+            batch = self.batch(range(some.start, some.stop))
             types, center = batch.atom_types.numpy(), batch.edge_index[0].numpy()
             yield types, np.bincount(center, minlength=len(types))
 

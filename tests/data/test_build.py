@@ -5,6 +5,8 @@ import signal
 
 import numpy as np
 import pytest
+import torch
+from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
@@ -102,6 +104,15 @@ def test_frames_may_lack_forces_or_stress(build):
     no_stress.calc.results.pop("stress")
     _, kept = build([atoms, only_energy, no_stress])
     assert [(s.forces is not None, s.stress is not None) for s in kept] == [(True, True), (False, False), (True, False)]
+
+
+def test_set_of_isolated_atoms_has_no_edges(build, tmp_path):
+    lone = relabelled(Atoms("Si"), energy=-1.0)
+    _, kept = build([lone, relabelled(Atoms("O"), energy=-2.0)])
+    cutoffs = torch.full((2, 2), 3.0, dtype=torch.float64)
+    batch = open_set(tmp_path / "set.h5").graphs(("O", "Si"), cutoffs, torch.float64).batch([0, 1])
+    assert [s.symbols for s in kept] == [("Si",), ("O",)]
+    assert batch.edge_vectors.shape == (0, 3) and batch.energy.tolist() == [-1.0, -2.0]
 
 
 def test_fractions_are_drawn_by_the_seed(build, tmp_path):

@@ -13,6 +13,7 @@ from ase.io import write
 from allegro_dist.config import DataConfig
 from allegro_dist.data.build import BuildOptions, build_set
 from allegro_dist.data.dataset import load_frames, open_frames
+from allegro_dist.data.set_file import pieces
 from allegro_dist.data.stored import open_set
 from allegro_dist.data.structure import DataError, read_structures
 from tests.data.frames import labelled_atoms
@@ -57,6 +58,20 @@ def test_neighbors_of_each_type_are_counted_as_in_memory(files, cutoff):
     cutoffs = torch.full((3, 3), cutoff, dtype=torch.float64)
     in_memory, stored = (open_frames(f).graphs(TYPE_NAMES, cutoffs, torch.float64) for f in files)
     np.testing.assert_array_equal(stored.neighbor_counts(3), in_memory.neighbor_counts(3))
+
+
+@pytest.mark.parametrize("counts", [[], [3], [5, 5, 5, 5], [1, 100, 1, 1], [0, 0, 9, 0]])
+def test_pieces_hold_all_frames_once_and_no_more_rows_than_asked(counts):
+    found = pieces(np.array(counts, dtype=np.int64), 10)
+    assert [n for some in found for n in range(some.start, some.stop)] == list(range(len(counts)))
+    assert all(sum(counts[some][:-1]) <= 10 for some in found)
+
+
+def test_frames_taken_some_at_a_time_are_all_taken(files, monkeypatch):
+    monkeypatch.setattr("allegro_dist.data.stored._SOME", 10)
+    in_memory, stored = map(open_frames, files)
+    assert stored.subset(range(9)).symbols() == in_memory.subset(range(9)).symbols()
+    np.testing.assert_array_equal(stored.compositions(TYPE_NAMES), in_memory.compositions(TYPE_NAMES))
 
 
 def test_expected_frames_are_the_same_as_others(files):
