@@ -30,7 +30,7 @@ COMMANDS = {
     "import": Command("import_model", "rewrite a trained model of nequip-allegro as a run or an archive of ours"),
     "inspect": Command("inspect", "print the model card of an archive"),
     "simulate": Command(
-        "simulate", "run a simulation in LAMMPS from a YAML file, or go on with one; also under mpiexec"
+        "simulate", "run a simulation in LAMMPS from a YAML file, or go on with one; also under mpiexec", mixed=True
     ),
     "lmp": Command("lmp", "start the installed LAMMPS with pair style allegro loaded; also under mpiexec"),
 }

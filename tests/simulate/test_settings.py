@@ -71,7 +71,7 @@ def test_data_file_needs_its_elements(tmp_path, capsys):
 
 def test_dry_run_prints_the_script_and_leaves_no_folder(tmp_path, capsys):
     settings = write_settings(tmp_path)
-    assert main(["simulate", str(settings), "stages.1.temperature=500", "--dry-run"]) == 0
+    assert main(["simulate", str(settings), "--dry-run", "stages.1.temperature=500"]) == 0
     script = capsys.readouterr().out
     assert "fix          motion1 all nvt temp 500 500 0.1" in script and "pair_style   allegro" in script
     assert not (tmp_path / "run").exists()
