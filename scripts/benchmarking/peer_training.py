@@ -19,25 +19,31 @@ from benchmarking.peers import ENVIRONMENTS, PACKAGES, interpreter
 NAME = "nequip-allegro"
 NUM_FRAMES = 10
 LIGHT = ("C", "Ge", "Si")
+BESSEL = {"_target_": "allegro.nn.TwoBodyBesselScalarEmbed", "num_bessels": 8}
+SPLINE = {"_target_": "allegro.nn.TwoBodySplineScalarEmbed", "num_splines": 12, "spline_span": 8}
+ZBL = {"_target_": "nequip.nn.pair_potential.ZBL", "units": "metal"}
+CUTOFFS = {"C": 3.5, "Si": {"C": 4.0, "Ge": 4.5}}
+WIDTHS = {"num_scalar_features": 64, "num_tensor_features": 32, "num_layers": 2, "l_max": 2}
+DEFAULTS: dict[str, Any] = WIDTHS | {
+    "_target_": "allegro.model.AllegroModel",
+    "r_max": 5.0,
+    "model_dtype": "float32",
+    "radial_chemical_embed": BESSEL,
+}
 
 
 class PeerModel(NamedTuple):
-    """A model of nequip-allegro: what its AllegroModel gets beside the defaults below."""
+    """A model of nequip-allegro."""
 
     options: Mapping[str, Any]
     types: tuple[str, ...] = ("Si",)
+    defaults: Mapping[str, Any] = DEFAULTS
 
     @property
     def r_max(self) -> float:
         return float(self.options.get("r_max", 5.0))
 
 
-BESSEL = {"_target_": "allegro.nn.TwoBodyBesselScalarEmbed", "num_bessels": 8}
-SPLINE = {"_target_": "allegro.nn.TwoBodySplineScalarEmbed", "num_splines": 12, "spline_span": 8}
-ZBL = {"_target_": "nequip.nn.pair_potential.ZBL", "units": "metal"}
-CUTOFFS = {"C": 3.5, "Si": {"C": 4.0, "Ge": 4.5}}
-WIDTHS = {"num_scalar_features": 64, "num_tensor_features": 32, "num_layers": 2, "l_max": 2}
-DEFAULTS: dict[str, Any] = WIDTHS | {"r_max": 5.0, "model_dtype": "float32", "radial_chemical_embed": BESSEL}
 MODELS = {
     "one layer": PeerModel({"l_max": 1, "num_layers": 1}),
     "default": PeerModel({}),
@@ -101,8 +107,8 @@ def labelled(types: tuple[str, ...], seed: int) -> Atoms:
 def configuration(model: PeerModel, folder: Path, epochs: int) -> dict[str, Any]:
     """Of nequip-train."""
     types, r_max = list(model.types), model.r_max
-    options = DEFAULTS | dict(model.options)
-    if "pair_potential" in options:
+    options = {**model.defaults, **model.options}
+    if options.get("pair_potential", {}).get("_target_") == ZBL["_target_"]:
         options["pair_potential"] = options["pair_potential"] | {"chemical_species": types}
     loader = {"_target_": "torch.utils.data.DataLoader", "batch_size": 2}
     return {
@@ -144,7 +150,6 @@ def configuration(model: PeerModel, folder: Path, epochs: int) -> dict[str, Any]
             },
             "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.003},
             "model": {
-                "_target_": "allegro.model.AllegroModel",
                 "seed": 1,
                 "type_names": types,
                 "avg_num_neighbors": "${training_data_stats:num_neighbors_mean}",

@@ -77,24 +77,22 @@ def test_package_is_the_same_model_as_its_checkpoint(tmp_path):
     assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
+GRAPH_NETWORK = {
+    "_target_": "nequip.model.NequIPGNNModel", "r_max": 5.0, "model_dtype": "float32", "num_layers": 2, "l_max": 1,
+    "num_features": 8,
+}  # fmt: skip
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options, message",
+    "model, message",
     [
-        ({"readout_mlp_nonlinearity": "mish"}, "readout_mlp_nonlinearity mish"),
-        (
-            {"pair_potential": {"_target_": "nequip.nn.pair_potential.SimpleLennardJones", "lj_sigma": 1.0,
-                                "lj_epsilon": 1.0}},
-            "pair_potential SimpleLennardJones",
-        ),
-        (
-            {"_target_": "nequip.model.NequIPGNNModel", "num_features": 8},
-            "not an energy model of nequip-allegro's AllegroModel: it lacks",
-        ),
+        (PeerModel(SMALL | {"readout_mlp_nonlinearity": "mish"}), "readout_mlp_nonlinearity mish"),
+        (PeerModel({}, defaults=GRAPH_NETWORK), "not an energy model of nequip-allegro's AllegroModel: it lacks"),
     ],
-)  # fmt: skip
-def test_model_that_ours_lacks_is_refused(options, message, tmp_path, capsys):
-    checkpoint = train(PeerModel(SMALL | options), tmp_path, epochs=1)
+)
+def test_model_that_ours_lacks_is_refused(model, message, tmp_path, capsys):
+    checkpoint = train(model, tmp_path, epochs=1)
     assert main(["import", str(checkpoint), "-o", str(tmp_path / "m.pth"), "--peer-python", peer_python()]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "m.pth").exists()
