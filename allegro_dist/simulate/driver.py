@@ -6,6 +6,7 @@ after another, and rank 0 keeps the books.
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Sequence
@@ -44,7 +45,7 @@ def simulate(config: SimulationConfig) -> Path:
     from mpi4py import MPI
 
     config = _absolute(config)
-    folder, comm = Path(config.dir), MPI.COMM_WORLD
+    folder, comm = Path(config.dir).resolve(), MPI.COMM_WORLD
     checkpoint = read_checkpoint(folder)
     if checkpoint is not None and (differing := differing_keys(config, checkpoint.config)):
         raise ConfigError(
@@ -64,11 +65,16 @@ def simulate(config: SimulationConfig) -> Path:
             (folder / name).unlink(missing_ok=True)
     comm.barrier()
     _leave_signals_to_the_pair_style()
-    run = _Run(config, folder, geometry, checkpoint, comm)
+    before = os.getcwd()
+    os.chdir(folder)  # LAMMPS's file names are those of the script, which is run there
     try:
-        run.all_stages()
+        run = _Run(config, folder, geometry, checkpoint, comm)
+        try:
+            run.all_stages()
+        finally:
+            run.close()
     finally:
-        run.close()
+        os.chdir(before)
     return folder
 
 
@@ -98,7 +104,6 @@ class _Run:
 
     def all_stages(self) -> None:
         restart = self.checkpoint.restart
-        self._issue([f"shell        cd {self.folder}"])
         if restart:
             self._issue(script.read_checkpoint(restart))
         else:

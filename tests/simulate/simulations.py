@@ -34,7 +34,7 @@ def write_settings(folder: Path, **changes: Any) -> Path:
     values = {
         "structure": {"file": str(folder / "silicon.xyz"), "replicate": [2, 2, 2], "temperature": 600},
         "model": str(ARCHIVE),
-        "dir": str(folder / "run"),
+        "dir": "run",
         "thermo_every": 2,
         "checkpoint_every": 6,
         "trajectory": {"every": 4},
@@ -45,11 +45,12 @@ def write_settings(folder: Path, **changes: Any) -> Path:
 
 
 def start(settings: Path, *arguments: str, ranks: int = 1) -> subprocess.Popen[str]:
-    """`allegro-dist simulate` as a process of its own."""
+    """`allegro-dist simulate` as a process of its own, in the folder of the settings."""
     launcher = [str(MPIEXEC), "-n", str(ranks)] if ranks > 1 else []
     return subprocess.Popen(
         [*launcher, *COMMAND, str(settings), *arguments],
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=settings.parent, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
