@@ -139,7 +139,8 @@ def digest(structures: Iterable[Structure]) -> str:
 
 def _read_frames(path: str) -> Iterator[Atoms]:
     try:
-        yield from ase.io.iread(path, index=":")
+        # Under MPI, ASE would have rank 0 read for all: but ranks may read other files, or one of them alone.
+        yield from ase.io.iread(path, index=":", parallel=False)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except Exception as error:  # ASE's readers raise whatever they come across

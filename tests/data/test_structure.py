@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -6,6 +10,7 @@ from ase.io import write
 
 from allegro_dist.data.structure import DataError, digest, from_atoms, read_structures, require_labels
 from tests.data.frames import labelled_atoms
+from tests.training.ranks import environment
 
 
 def test_read_extxyz_keeps_every_label(tmp_path):
@@ -16,6 +21,19 @@ def test_read_extxyz_keeps_every_label(tmp_path):
     np.testing.assert_allclose(structure.forces, atoms.get_forces(), atol=1e-7)
     np.testing.assert_allclose(structure.stress, atoms.get_stress(voigt=False), atol=1e-7)
     np.testing.assert_allclose(structure.cell, atoms.cell.array, atol=1e-7)
+
+
+def test_ranks_of_mpi_read_files_of_their_own(tmp_path):
+    for rank, count in enumerate((2, 3)):
+        write(tmp_path / f"{rank}.xyz", [labelled_atoms(n) for n in range(count)])
+    script = (
+        "import sys; from mpi4py import MPI; from allegro_dist.data.structure import read_structures; "
+        "r = MPI.COMM_WORLD.rank; print(r, len(read_structures(f'{sys.argv[1]}/{r}.xyz')), flush=True); "
+        "r and read_structures(f'{sys.argv[1]}/0.xyz')"  # one of them alone, too
+    )
+    command = [Path(sys.prefix, "bin", "mpiexec"), "-n", "2", sys.executable, "-c", script, tmp_path]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=100, env=environment())
+    assert sorted(done.stdout.splitlines()) == ["0 2", "1 3"], done.stderr
 
 
 def test_read_several_files_in_order(tmp_path):
