@@ -25,7 +25,7 @@ class Table(NamedTuple):
         if console.is_terminal:
             console.print(self._rich(box.SIMPLE_HEAD))
         else:
-            print(self.markdown(), end="")
+            print(self.markdown())
 
     def markdown(self) -> str:
         text = io.StringIO()

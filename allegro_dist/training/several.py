@@ -91,9 +91,10 @@ def train_all(runs: Sequence[PlannedRun], load_potential: LoadPotential) -> dict
         for number, planned in enumerate(runs):
             if number % ranks.size != ranks.rank:
                 continue
+            done = is_done(planned.config)
             if ranks.is_main:
-                print(f"run {number + 1} of {len(runs)}: {planned.name}", flush=True)
-            if is_done(planned.config):
+                print(f"run {number + 1} of {len(runs)}: {planned.name}{' is done' if done else ''}", flush=True)
+            if done:
                 continue
             try:
                 train_on(alone(ranks), planned.config, load_potential, shown=ranks.is_main)
