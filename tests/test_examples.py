@@ -25,8 +25,9 @@ def test_silicon_recipe_names_the_embedded_set():
         assert read(EXAMPLES.parent / file, ":")
 
 
-def test_molecule_recipe_needs_only_training_frames():
-    assert load(EXAMPLES / "molecule.yaml", ["data.train=frames.xyz"]).data.train == "frames.xyz"
+@pytest.mark.parametrize("recipe", ["molecule.yaml", "crystal.yaml"])
+def test_recipes_need_only_training_frames(recipe):
+    assert load(EXAMPLES / recipe, ["data.train=frames.xyz"]).data.train == "frames.xyz"
 
 
 def test_simulation_example_is_one_that_can_start(monkeypatch, capsys):

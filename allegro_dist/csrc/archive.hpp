@@ -15,8 +15,8 @@ namespace allegro_dist {
 struct CheckData {
   std::vector<int> center_types, edge_offsets, neighbor_types;
   std::vector<double> edge_vectors, atomic_energy, edge_gradient;
-  double energy_tolerance = 0.0;    // eV
-  double gradient_tolerance = 0.0;  // eV/Angstrom
+  double energy_tolerance = 0.0;                                            // eV
+  double gradient_tolerance = 0.0;                                          // eV/Angstrom
   double float32_energy_tolerance = 0.0, float32_gradient_tolerance = 0.0;  // of an evaluation in float32
 
   EdgeBlock block() const {
@@ -31,9 +31,9 @@ struct ArchiveInfo {
   std::vector<double> cutoffs;                  // [num_types, num_types] row = center, Angstrom
   std::string dtype;
   CheckData check;
-  std::optional<FusedModel> fused;  // the merged model, of families that the fused evaluator knows
+  std::optional<FusedModel> fused;          // the merged model, of families that the fused evaluator knows
   double torchscript_bytes_per_edge = 0.0;  // temporaries of the scripted module
-  double table_tolerance = 0.0;     // eV/Angstrom: how far the archive's tables may move an edge gradient
+  double table_tolerance = 0.0;             // eV/Angstrom: how far the archive's tables may move an edge gradient
 };
 
 // Throws std::runtime_error: no such file, damaged (every member is held against its checksum), older or newer format.
