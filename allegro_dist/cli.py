@@ -32,6 +32,7 @@ COMMANDS = {
     "simulate": Command(
         "simulate", "run a simulation in LAMMPS from a YAML file, or go on with one; also under mpiexec", mixed=True
     ),
+    "analyse": Command("analyse", "one HTML page on a simulation: temperature, drift, pairs, diffusion, vibrations"),
     "lmp": Command("lmp", "start the installed LAMMPS with pair style allegro loaded; also under mpiexec"),
 }
 

@@ -14,7 +14,7 @@ from allegro_dist.report.crystals import crystal_properties, read_crystal
 from allegro_dist.report.dimers import dimer_curves
 from allegro_dist.report.learning_curve import learning_curve, training_frames
 from allegro_dist.report.page import Section, Table, write_page
-from allegro_dist.report.part import LeftOut, Part, plain
+from allegro_dist.report.part import LeftOut, Part, build_parts
 from allegro_dist.report.predictions import Frame, Predictions, predict, read_frames
 from allegro_dist.report.sections.calibration import calibration_part
 from allegro_dist.report.sections.crystal import crystal_part
@@ -56,21 +56,13 @@ def write_evaluation(
     sizes = {run: training_frames(run) for run in runs}
     say(f"{len(frames)} frames")
     predictions = predict(committee, frames)
-    sections, numbers, left_out = [], {}, {}
-    for key, build in _parts(committee, frames, predictions, sizes, structures, device, say):
-        try:
-            part = build()
-        except LeftOut as reason:
-            left_out[key] = str(reason)
-        else:
-            sections.append(part.section)
-            numbers[key] = plain(part.numbers)
+    parts = build_parts(_parts(committee, frames, predictions, sizes, structures, device, say))
     if json_file is not None:
-        everything = {"models": _origins(committee), "data": list(data), **numbers, "left_out": left_out}
+        origins = {"models": _origins(committee), "data": list(data)}
+        everything = {**origins, **parts.numbers, "left_out": parts.left_out}
         write_atomically(json_file, (json.dumps(everything, indent=1) + "\n").encode())
-    closing = [Section("Left out", [Table(("part", "why"), list(left_out.items()))])] if left_out else []
-    write_page(page, _title(committee), _lead(predictions, data), [_models_section(committee), *sections, *closing])
-    return left_out
+    write_page(page, _title(committee), _lead(predictions, data), [_models_section(committee), *parts.sections])
+    return parts.left_out
 
 
 def _parts(

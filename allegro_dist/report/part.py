@@ -1,15 +1,16 @@
-"""A part of the evaluation report: its section of the page, and the same numbers for programs."""
+"""A part of a report: its section of the page, and the same numbers for programs."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from allegro_dist.report.page import Section
+from allegro_dist.report.page import Section, Table
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,31 @@ class Part:
 
 class LeftOut(RuntimeError):  # noqa: N818 (nothing went wrong)
     """A part that does not apply; the message, which the report shows, says why."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What became of the parts of a report, by their keys."""
+
+    sections: list[Section]
+    numbers: dict[str, Any]  # as JSON has them
+    left_out: dict[str, str]  # and why
+
+
+def build_parts(parts: Iterable[tuple[str, Callable[[], Part]]]) -> Parts:
+    """Build parts one after another; those that do not apply end in a last section that says why."""
+    found = Parts([], {}, {})
+    for key, build in parts:
+        try:
+            part = build()
+        except LeftOut as reason:
+            found.left_out[key] = str(reason)
+        else:
+            found.sections.append(part.section)
+            found.numbers[key] = plain(part.numbers)
+    if found.left_out:
+        found.sections.append(Section("Left out", [Table(("part", "why"), list(found.left_out.items()))]))
+    return found
 
 
 def plain(value: Any) -> Any:

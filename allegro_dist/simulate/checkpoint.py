@@ -25,6 +25,7 @@ class Checkpoint:
     stage: int = 0
     first: int | None = None  # step at which that stage began; None: it has not begun
     step: int = 0
+    ends: tuple[int, ...] = ()  # last steps of the stages that are done
     restart: str = ""  # LAMMPS's file; none before the first part
     written: Written = field(default_factory=Written)
     seconds: float = 0.0  # of all runs
@@ -37,7 +38,7 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
     if not path.exists():
         return None
     values = json.loads(path.read_text())
-    return Checkpoint(**{**values, "written": Written(**values["written"])})
+    return Checkpoint(**{**values, "written": Written(**values["written"]), "ends": tuple(values["ends"])})
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:

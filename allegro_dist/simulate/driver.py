@@ -121,7 +121,8 @@ class _Run:
             is_last = number + 1 == len(self.config.stages)
             if is_last:
                 self._finish()
-            self._save(stage=number + 1, first=None, finished=is_last)
+            ends = (*self.checkpoint.ends, self._step())
+            self._save(stage=number + 1, first=None, ends=ends, finished=is_last)
             self._issue(script.end_stage(stage, number))
 
     def _dynamics(self, stage: Dynamics, number: int) -> None:

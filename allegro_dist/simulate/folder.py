@@ -1,0 +1,138 @@
+"""Reads the folder of a simulation, finished or not: its stages, thermo.csv and trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.units import fs
+from numpy.typing import NDArray
+
+from allegro_dist.config import ConfigError
+from allegro_dist.simulate.checkpoint import SimulationError, read_checkpoint
+from allegro_dist.simulate.outputs import PICOSECOND, as_atoms, read_dump
+from allegro_dist.simulate.settings import Minimize, SimulationConfig, Stage, read_simulation
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class StageSpan:
+    """A stage and its steps, as far as it has come; the step at which it begins is the end of the one before."""
+
+    number: int
+    settings: Stage
+    first: int
+    last: int
+    timestep: float  # ps
+
+    @property
+    def name(self) -> str:
+        return f"{self.number}: {self.settings.stage}"
+
+    @property
+    def is_dynamics(self) -> bool:
+        return not isinstance(self.settings, Minimize)
+
+    def steps(self, discard: float = 0.0) -> tuple[float, int]:
+        """First and last step of what is left when a fraction is discarded at the beginning."""
+        return self.first + discard * (self.last - self.first), self.last
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Frames at equal intervals."""
+
+    interval: float  # ps
+    frames: list[Atoms]
+    positions: Array  # [T, N, 3] Angstrom, unwrapped, in the mean cell, center of mass at rest
+    velocities: Array | None  # [T, N, 3] Angstrom/ps, relative to the center of mass; None: all are zero
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A simulation's folder."""
+
+    folder: Path
+    config: SimulationConfig
+    stages: tuple[StageSpan, ...]
+    thermo: dict[str, Array]  # columns of thermo.csv
+    finished: bool
+
+    def rows(self, stage: StageSpan, discard: float = 0.0) -> dict[str, Array]:
+        """The lines of a stage in thermo.csv."""
+        first, last = stage.steps(discard)
+        inside = (self.thermo["step"] >= first) & (self.thermo["step"] <= last)
+        return {name: values[inside] for name, values in self.thermo.items()}
+
+    def frames(self, stage: StageSpan, discard: float = 0.0) -> Iterator[Atoms]:
+        """The frames of a stage."""
+        first, last = stage.steps(discard)
+        for atoms in read_trajectory(self.folder):
+            if first <= atoms.info["step"] <= last:
+                yield atoms
+
+
+def read_folder(folder: Path) -> Simulation:
+    """Read all but the frames; raises SimulationError for a folder that is none, or has come to no checkpoint."""
+    checkpoint = read_checkpoint(folder)
+    if checkpoint is None or not checkpoint.written.thermo_bytes:
+        raise SimulationError(f"{folder}: not the folder of a simulation: it has no checkpoint with outputs")
+    try:
+        config = read_simulation(checkpoint.config, str(folder / "checkpoint.json"))
+    except ConfigError as error:
+        raise SimulationError(f"{folder}: {error}") from error
+    ends = checkpoint.ends
+    if len(ends) < len(config.stages) and checkpoint.step > (ends[-1] if ends else 0):
+        ends = (*ends, checkpoint.step)
+    firsts = [0, *(end + 1 for end in ends)]
+    stages = tuple(
+        StageSpan(n, s, first, last, (getattr(s, "timestep", None) or config.timestep) * fs / PICOSECOND)
+        for n, (s, first, last) in enumerate(zip(config.stages, firsts, ends, strict=False))
+    )
+    table = np.genfromtxt(folder / "thermo.csv", delimiter=",", names=True, ndmin=1)
+    thermo = {name: np.asarray(table[name], dtype=float) for name in table.dtype.names or ()}
+    return Simulation(folder, config, stages, thermo, checkpoint.finished)
+
+
+def read_trajectory(folder: Path) -> Iterator[Atoms]:
+    """All frames, with their step in info."""
+    extended, dump = folder / "trajectory.xyz", folder / "trajectory.dump"
+    if extended.exists() and extended.stat().st_size:
+        yield from ase.io.iread(extended, index=":", format="extxyz")
+    elif dump.exists():
+        yield from (as_atoms(frame) for frame in read_dump(dump))
+
+
+def motion(frames: list[Atoms], timestep: float) -> Motion:
+    """Positions and velocities of frames; raises ValueError for frames at unequal intervals.
+
+    Positions are taken at equal fractions of the mean cell: a cell that breathes would otherwise carry atoms along, the
+    farther the more often they crossed its faces (von Buelow et al., J. Chem. Phys. 153, 021101).
+    """
+    steps = np.array([atoms.info["step"] for atoms in frames])
+    if len(set(np.diff(steps))) != 1:
+        raise ValueError(f"frames at equal intervals are needed, got steps {', '.join(map(str, steps[:5]))}...")
+    masses = frames[0].get_masses()
+    positions = np.stack([atoms.positions for atoms in frames])
+    if all(frames[0].pbc):
+        mean = np.mean([atoms.cell.array for atoms in frames], axis=0)
+        positions = np.stack([r @ np.linalg.solve(atoms.cell.array, mean) for r, atoms in zip(positions, frames)])
+    velocities = np.stack([atoms.get_velocities() for atoms in frames]) * PICOSECOND
+    return Motion(
+        interval=float(steps[1] - steps[0]) * timestep,
+        frames=frames,
+        positions=_at_rest(positions, masses),
+        velocities=_at_rest(velocities, masses) if velocities.any() else None,
+    )
+
+
+def _at_rest(vectors: Array, masses: Array) -> Array:
+    """[T, N, 3] relative to the center of mass."""
+    center: Array = np.einsum("tni,n->ti", vectors, masses)[:, None] / masses.sum()
+    rest: Array = vectors - center
+    return rest
