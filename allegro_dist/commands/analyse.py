@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"part of each stage left out at its beginning ({DISCARD:g})",
     )  # fmt: skip
     parser.add_argument(
-        "--r-max", type=float, default=R_MAX, metavar="R", help=f"of g(r), Angstrom ({R_MAX:g}, or half the cell)"
+        "--r-max", type=_length, default=R_MAX, metavar="R", help=f"of g(r), Angstrom ({R_MAX:g}, or half the cell)"
     )
 
 
@@ -39,4 +39,11 @@ def _fraction(text: str) -> float:
     value = float(text)
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"expected a number from 0 to below 1, got {text}")
+    return value
+
+
+def _length(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
     return value

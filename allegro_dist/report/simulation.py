@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+
+from ase import Atoms
 
 from allegro_dist.report.page import write_page
 from allegro_dist.report.part import LeftOut, Part, build_parts
@@ -17,6 +20,8 @@ from allegro_dist.simulate.folder import Motion, Simulation, StageSpan, motion, 
 from allegro_dist.training.checkpoint import write_atomically
 
 DISCARD, R_MAX = 0.1, 10.0
+FEWEST_FRAMES = 3
+"""That show any motion."""
 
 
 def write_analysis(
@@ -76,26 +81,26 @@ def _parts(
         return
     frames = list(run.frames(stage, discard))
     yield "pairs", lambda: pairs_part(frames, stage.name, r_max)
-    if len(frames) < 3:
-        reason = f"stage {stage.name} has {len(frames)} frames, 3 are needed (trajectory.every)"
-        yield "motion", lambda: _left_out(reason)
-        return
-    try:
-        moving: Motion = motion(frames, stage.timestep)
-    except ValueError as error:
-        reason = str(error)
-        yield "motion", lambda: _left_out(reason)
-        return
-    yield "diffusion", lambda: diffusion_part(moving, stage.name)
-    yield "vibrations", lambda: vibrations_part(moving, stage.name)
+
+    @cache
+    def moving() -> Motion:
+        return _motion(frames, stage)
+
+    yield "diffusion", lambda: diffusion_part(moving(), stage.name)
+    yield "vibrations", lambda: vibrations_part(moving(), stage.name)
 
 
 def _no_dynamics() -> Part:
     raise LeftOut("no stage of dynamics has begun")
 
 
-def _left_out(reason: str) -> Part:
-    raise LeftOut(reason)
+def _motion(frames: list[Atoms], stage: StageSpan) -> Motion:
+    if len(frames) < FEWEST_FRAMES:
+        raise LeftOut(f"stage {stage.name} has {len(frames)} frames, {FEWEST_FRAMES} are needed (trajectory.every)")
+    try:
+        return motion(frames, stage.timestep)
+    except ValueError as error:
+        raise LeftOut(str(error)) from error
 
 
 def _lead(run: Simulation, stage: StageSpan | None, discard: float) -> str:

@@ -108,6 +108,17 @@ def read_trajectory(folder: Path) -> Iterator[Atoms]:
         yield from (as_atoms(frame) for frame in read_dump(dump))
 
 
+def last_frame(folder: Path) -> Atoms | None:
+    """The last of the trajectory, without reading the others in extxyz."""
+    extended = folder / "trajectory.xyz"
+    if extended.exists() and extended.stat().st_size:
+        atoms = ase.io.read(extended, index=-1, format="extxyz")
+        assert isinstance(atoms, Atoms)  # a list only where an index asks for one
+        return atoms
+    frames = list(read_trajectory(folder))
+    return frames[-1] if frames else None
+
+
 def motion(frames: list[Atoms], timestep: float) -> Motion:
     """Positions and velocities of frames; raises ValueError for frames at unequal intervals.
 

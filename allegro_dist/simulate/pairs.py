@@ -42,7 +42,7 @@ def reach(atoms: Atoms, longest: float = 10.0) -> float:
 
 
 def pair_distributions(frames: Sequence[Atoms], r_max: float) -> list[PairDistribution]:
-    """g(r) of every pair of types, A-B for B-A: frames are of the same atoms, periodic in all directions."""
+    """g(r) of every ordered pair of types: frames are of the same atoms, periodic in all directions."""
     symbols = np.array(frames[0].get_chemical_symbols())
     names = sorted(set(symbols))
     num_bins = max(1, round(r_max / BIN))
@@ -52,8 +52,6 @@ def pair_distributions(frames: Sequence[Atoms], r_max: float) -> list[PairDistri
     volume = 1 / np.mean([1 / atoms.get_volume() for atoms in frames])
     found = []
     for (a, center), (b, neighbor) in product(enumerate(names), repeat=2):
-        if b < a:
-            continue
         # an atom is no neighbor of its own: N - 1 others make the ideal gas 1
         num_centers, num_others = (symbols == center).sum(), (symbols == neighbor).sum() - (a == b)
         if num_others == 0:

@@ -133,3 +133,13 @@ def test_stage_that_is_none_of_dynamics_is_refused(tmp_path, capsys):
     folder = make_folder(tmp_path / "run", silicon(), (Minimize(), Nvt(temperature=300, steps=200)))
     assert main(["analyse", str(folder), "--stage", "0"]) == 2
     assert "no stage 0 of dynamics that has begun; there are: 1: nvt" in capsys.readouterr().err
+
+
+def test_stage_with_two_frames_has_no_motion(tmp_path):
+    numbers, _ = analyse(make_folder(tmp_path / "run", silicon()), "--discard", "0.985")
+    assert set(numbers["left_out"]) == {"diffusion", "vibrations"}
+    assert "stage 1: nve has 2 frames, 3 are needed" in numbers["left_out"]["diffusion"]
+
+
+def test_picture_is_of_the_last_frame(crystal):
+    assert crystal[0]["snapshot"] == {"formula": "Si64", "num_atoms": 64, "step": LAST}

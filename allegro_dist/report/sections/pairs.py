@@ -45,6 +45,7 @@ def _row(pair: PairDistribution) -> tuple[str, ...]:
 
 
 def _draw(pairs: Sequence[PairDistribution]) -> bytes:
+    pairs = [pair for pair in pairs if pair.center <= pair.neighbor]  # g(r) is the same both ways
     columns = min(3, len(pairs))
     rows = math.ceil(len(pairs) / columns)
     figure = new_figure(9.0, 2.9 * rows)

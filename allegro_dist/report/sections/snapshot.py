@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from ase.visualize.plot import plot_atoms
 
 from allegro_dist.drawing import new_axes, png
 from allegro_dist.report.page import Picture, Section
 from allegro_dist.report.part import LeftOut, Part
-from allegro_dist.simulate.folder import Simulation, read_trajectory
+from allegro_dist.simulate.folder import Simulation, last_frame
 
 MOST_ATOMS = 5000
 """That are drawn: each is a shape of its own."""
@@ -18,10 +16,9 @@ VIEW = "-75x,20y,5z"
 
 def snapshot_part(run: Simulation) -> Part:
     """The last frame of the trajectory, atoms in the cell."""
-    last = deque(read_trajectory(run.folder), maxlen=1)
-    if not last:
+    atoms = last_frame(run.folder)
+    if atoms is None:
         raise LeftOut("the trajectory has no frame yet")
-    atoms = last[0]
     if len(atoms) > MOST_ATOMS:
         raise LeftOut(f"{len(atoms):,} atoms are more than a picture shows ({MOST_ATOMS:,})")
     atoms.wrap()
