@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,10 @@ from ase import Atoms
 from ase.io import read
 from numpy.testing import assert_allclose
 
-from allegro_dist.simulate.checkpoint import SimulationError
+from allegro_dist.simulate.checkpoint import SimulationError, read_checkpoint
 from allegro_dist.simulate.folder import motion, read_folder, read_trajectory
 from allegro_dist.simulate.lammps_results import LOOP_TIME
-from tests.simulate.simulations import run, write_settings
+from tests.simulate.simulations import run, start, write_settings
 
 STAGES = [
     {"stage": "minimize", "cell": "iso", "max_steps": 5},
@@ -86,3 +87,18 @@ def test_frames_at_unequal_intervals_are_refused():
 def test_folder_that_is_none_is_refused(tmp_path):
     with pytest.raises(SimulationError, match="not the folder of a simulation"):
         read_folder(tmp_path)
+
+
+def test_stage_under_way_ends_at_the_checkpoint(tmp_path):
+    settings = write_settings(tmp_path, stages=[*STAGES[1:], {"stage": "nve", "steps": 10**6}], checkpoint_every=50)
+    process = start(settings)
+    folder, second = tmp_path / "run", 140  # steps of the stages before
+    deadline = time.monotonic() + 60
+    while (now := read_checkpoint(folder)) is None or now.step < second + 50:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    last = read_folder(folder).stages[-1]
+    assert (last.number, last.first) == (2, second + 1)
+    assert last.last == read_checkpoint(folder).step
