@@ -1,6 +1,7 @@
 """scripts/benchmark.py: its arithmetic is what a derivation by hand gives, its models are what they are said to be.
 
 scripts/lammps_scaling.py: boxes hold the atoms that were asked for, every part has its rows.
+scripts/scaling_model.py: `plan` reads what it writes.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import pytest
 import vesin
 from ase.build import bulk
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+sys.path.insert(0, str(SCRIPTS))
 
 from benchmarking.models import MODELS, Work, count_work, make_potential  # noqa: E402
 from benchmarking.peers import PeerProcess, check_names  # noqa: E402
 from benchmarking.report import Limits, make_rows  # noqa: E402
 from benchmarking.results import Result  # noqa: E402
 from benchmarking.scaling import boxed  # noqa: E402
+
+from allegro_dist.cli import main  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -99,3 +103,11 @@ def test_smoke_run_writes_a_row_for_every_contestant(tmp_path: Path):
     assert names == [("sw", "lammps/sw"), ("uf3", "lammps/uf3"), *ours]
     assert all(row["atom_steps_per_s"] > 0 for row in rows)
     assert all((tmp_path / picture).stat().st_size > 0 for picture in ("b.png", "r.png"))
+
+
+def test_measured_machine_is_one_that_plan_takes(tmp_path: Path):
+    script, model = SCRIPTS / "scaling_model.py", SCRIPTS.parent / "examples" / "silicon" / "si.pth"
+    short = ["--cells", "2", "--steps", "1", "--rounds", "1", "-o", "machine.yaml"]
+    subprocess.run([sys.executable, str(script), str(model), *short], cwd=tmp_path, check=True)
+    machine = str(tmp_path / "machine.yaml")
+    assert main(["plan", "--atoms", "1e6", "--nodes", "2", "--model", str(model), "--machine", machine]) == 0

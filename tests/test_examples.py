@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,15 @@ def test_simulation_example_is_one_that_can_start(monkeypatch, capsys):
     monkeypatch.chdir(EXAMPLES.parent)
     assert main(["simulate", "examples/silicon/npt.yaml", "--dry-run"]) == 0
     assert "replicate    5 5 5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("script", ["cpu.sh", "gpu.sh"])
+def test_job_script_is_valid_and_names_files_that_exist(script):
+    path = EXAMPLES / "slurm" / script
+    assert subprocess.run(["bash", "-n", path]).returncode == 0
+    named = [word for line in path.read_text().splitlines() if line.startswith("srun") for word in line.split()]
+    (file,) = (word for word in named if word.endswith((".yaml", ".in")))
+    assert (EXAMPLES.parent / file).exists() or (SILICON / file).exists()
 
 
 def test_silicon_archive_is_small():
