@@ -17,6 +17,8 @@ import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
+from allegro_dist.files import write_atomically
+
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 Positive = Annotated[float, Field(gt=0)]
@@ -346,7 +348,7 @@ def _read_mapping(path: Path) -> dict[str, Any]:
 
 def dump(config: Any, path: str | os.PathLike[str]) -> None:
     """Write the complete configuration as YAML."""
-    Path(path).write_text(yaml.safe_dump(to_dict(config), sort_keys=False))
+    write_atomically(Path(path), yaml.safe_dump(to_dict(config), sort_keys=False))
 
 
 def _override(values: dict[str, Any], item: str) -> None:

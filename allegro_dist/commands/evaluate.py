@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from allegro_dist.data.structure import read_structures
 from allegro_dist.deploy.archive import load_archive
-from allegro_dist.training.checkpoint import load_run, write_atomically
+from allegro_dist.files import write_json
+from allegro_dist.training.checkpoint import load_run
 from allegro_dist.training.evaluate import evaluate, evaluate_potential
 
 UNITS = {"energy": "eV", "energy_per_atom": "eV/atom", "forces": "eV/A", "stress": "eV/A^3"}
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
             archive, structures, type_names=archive.type_names, cutoffs=archive.cutoffs(), device=args.device
         )
     if args.json:
-        write_atomically(Path(args.json), (json.dumps(errors, indent=2) + "\n").encode())
+        write_json(Path(args.json), errors)
     _print(errors)
     return 0
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 from pathlib import Path
 
 from allegro_dist.config import ConfigError, from_dict, read_values
 from allegro_dist.deploy.archive_file import read_model_card
+from allegro_dist.files import write_json
 from allegro_dist.simulate.scaling import Machine, Prediction, Workload, at_rate, predict, predicted_gpus
 from allegro_dist.tables import Table
-from allegro_dist.training.checkpoint import write_atomically
 
 SPHERE = 4 / 3 * math.pi  # volume over radius^3
 
@@ -47,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     rows = [predict(dataclasses.replace(system, num_atoms=a), machine, n) for a in atoms for n in nodes]
     if args.json:
         result = {"machine": dataclasses.asdict(machine), "rows": [_record(row, args.timestep) for row in rows]}
-        write_atomically(Path(args.json), (json.dumps(result, indent=2) + "\n").encode())
+        write_json(Path(args.json), result)
     _table(rows, machine, args.timestep).show()
     if args.model and args.rate is None and args.machine in (None, "gpu"):
         print("The cost per edge is that of s5, not of this model: give --rate, or measure (docs/scaling.md).")

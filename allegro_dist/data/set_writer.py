@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,21 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allegro_dist.data.set_file import FORMAT, TABLES, VERSION, Header, pieces, runs
+from allegro_dist.files import replacing
 
 _BLOCK = 1 << 18  # rows written at a time
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; the file takes the name `path` when the block ends well, or is removed."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_set(path: Path, header: Header, frames: NDArray[Any], atoms: NDArray[Any], edges: NDArray[Any]) -> None:

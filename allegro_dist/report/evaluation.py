@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from allegro_dist.report.sections.dimers import dimer_part
 from allegro_dist.report.sections.errors import composition_part, group_part, magnitude_part, type_part, worst_part
 from allegro_dist.report.sections.learning_curve import learning_curve_part
 from allegro_dist.report.sections.parity import parity_part
-from allegro_dist.training.checkpoint import write_atomically
 
 
 def write_evaluation(
@@ -58,9 +56,7 @@ def write_evaluation(
     predictions = predict(committee, frames)
     parts = build_parts(_parts(committee, frames, predictions, sizes, structures, device, say))
     if json_file is not None:
-        origins = {"models": _origins(committee), "data": list(data)}
-        everything = {**origins, **parts.numbers, "left_out": parts.left_out}
-        write_atomically(json_file, (json.dumps(everything, indent=1) + "\n").encode())
+        parts.write_json(json_file, {"models": _origins(committee), "data": list(data)})
     write_page(page, _title(committee), _lead(predictions, data), [_models_section(committee), *parts.sections])
     return parts.left_out
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import Protocol
 
-from allegro_dist.training.checkpoint import write_atomically
+from allegro_dist.files import write_atomically
 
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -164,7 +164,7 @@ def render_page(title: str, lead: str, blocks: Sequence[Block]) -> str:
 
 def write_page(path: Path, title: str, lead: str, blocks: Sequence[Block]) -> None:
     """Write the page; it appears complete or not at all."""
-    write_atomically(path, render_page(title, lead, blocks).encode())
+    write_atomically(path, render_page(title, lead, blocks))
 
 
 def plain_table(rows: Sequence[Row]) -> str:

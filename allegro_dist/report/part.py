@@ -6,10 +6,12 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from allegro_dist.files import write_json
 from allegro_dist.report.page import Section, Table
 
 
@@ -30,6 +32,10 @@ class Parts:
     sections: list[Section]
     numbers: dict[str, Any]  # as JSON has them
     left_out: dict[str, str]  # and why
+
+    def write_json(self, path: Path, about: dict[str, Any]) -> None:
+        """Write the numbers, after what they are about (plain values); raises FileError."""
+        write_json(path, {**about, **self.numbers, "left_out": self.left_out})
 
 
 def build_parts(parts: Iterable[tuple[str, Callable[[], Part]]]) -> Parts:

@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.io import read
 
+from allegro_dist.files import write_json
 from allegro_dist.report.page import Findings, Picture, Pictures, Row, below, plain_table, write_page
 from allegro_dist.report.silicon_figures import plot_drift, plot_equations_of_state, plot_radial_distribution
 from allegro_dist.simulate.analysis import (
@@ -77,7 +78,7 @@ def write_silicon_report(path: Path, run: SiliconRun) -> str:
         *_crystal_rows(run.dft, crystal),
         *_dynamics_rows(run.dynamics),
     ]
-    path.with_name("results.json").write_text(json.dumps([vars(row) for row in rows], indent=1, ensure_ascii=False))
+    write_json(path.with_name("results.json"), [vars(row) for row in rows])
     lead = (
         "An Allegro potential trained on density-functional calculations of silicon, deployed as a TorchScript "
         "archive and run by an unmodified LAMMPS. Everything on this page was computed by scripts/demo.sh."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -17,7 +16,6 @@ from allegro_dist.report.sections.snapshot import snapshot_part
 from allegro_dist.report.sections.stages import cell_part, stages_part
 from allegro_dist.simulate.checkpoint import SimulationError
 from allegro_dist.simulate.folder import Motion, Simulation, StageSpan, motion, read_folder
-from allegro_dist.training.checkpoint import write_atomically
 
 DISCARD, R_MAX = 0.1, 10.0
 FEWEST_FRAMES = 3
@@ -52,8 +50,7 @@ def write_analysis(
         "stage": None if chosen is None else chosen.number,
     }  # fmt: skip
     if json_file is not None:
-        everything = {**about, **parts.numbers, "left_out": parts.left_out}
-        write_atomically(json_file, (json.dumps(everything, indent=1) + "\n").encode())
+        parts.write_json(json_file, about)
     write_page(page, f"Simulation {folder.resolve().name}", _lead(run, chosen, discard), parts.sections)
     return parts.left_out
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from allegro_dist.files import sync, write_json
 from allegro_dist.simulate.outputs import Written
 
 FILE = "checkpoint.json"
@@ -44,21 +44,8 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Replace the folder's checkpoint, and remove the LAMMPS files of earlier ones."""
     if checkpoint.restart:
-        _sync(folder / checkpoint.restart)
-    part = folder / f"{FILE}.part"
-    part.write_text(json.dumps(asdict(checkpoint), indent=1) + "\n")
-    _sync(part)
-    os.replace(part, folder / FILE)
-    _sync(folder)
+        sync(folder / checkpoint.restart)
+    write_json(folder / FILE, asdict(checkpoint))
     for old in folder.glob("checkpoint.*.restart"):
         if old.name != checkpoint.restart:
             old.unlink()
-
-
-def _sync(path: Path) -> None:
-    """Bring a file, or the names in a folder, to disk."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

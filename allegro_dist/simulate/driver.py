@@ -17,6 +17,7 @@ from typing import Any
 import ase.io
 
 from allegro_dist.config import ConfigError, dump, to_dict
+from allegro_dist.files import write_atomically
 from allegro_dist.simulate import script
 from allegro_dist.simulate.checkpoint import Checkpoint, SimulationError, read_checkpoint, write_checkpoint
 from allegro_dist.simulate.lammps_runtime import import_lammps, load_plugin
@@ -60,7 +61,7 @@ def simulate(config: SimulationConfig) -> Path:
     geometry = prepare(config, folder if is_main and checkpoint is None else None)
     if is_main:
         dump(config, folder / "config.yaml")
-        (folder / "in.lammps").write_text(script.input_script(config, geometry))
+        write_atomically(folder / "in.lammps", script.input_script(config, geometry))
         for name in (LOG, FRAMES):
             (folder / name).unlink(missing_ok=True)
     comm.barrier()

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and the checkpoints of a run.
+"""The checkpoints of a run.
 
 last.ckpt holds the complete state, from which a run goes on to the bit; best.ckpt the averaged weights of the best
 epoch, with what is needed to build the potential.
@@ -6,9 +6,7 @@ epoch, with what is needed to build the potential.
 
 from __future__ import annotations
 
-import contextlib
 import io
-import json
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +15,7 @@ import torch
 
 from allegro_dist.config import AllegroConfig, RunConfig, from_dict, to_dict
 from allegro_dist.data.statistics import Statistics
+from allegro_dist.files import write_atomically, write_json
 from allegro_dist.potential import Potential, build_potential
 from allegro_dist.training.flat import FlatParameters
 from allegro_dist.training.freeze import freeze
@@ -30,37 +29,11 @@ MAY_CHANGE = (
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that can't be written or read, or belongs to another run."""
-
-
-def write_atomically(path: Path, content: bytes, writer: str = "") -> None:
-    """Write a file by way of a temporary one beside it, synced before it takes the name.
-
-    Args:
-        writer: part of the temporary name, where several processes may write the file at once.
-    """
-    part = path.with_name(f"{path.name}{writer}.part")
-    try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        before = "; the previous one is untouched" if path.exists() else ""
-        raise CheckpointError(f"{path}: can't be written: {error.strerror}{before}") from error
-    # Sync the new name too; not every file system lets a folder be synced, and the file is whole either way.
-    with contextlib.suppress(OSError):
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    """A checkpoint that can't be read, or belongs to another run."""
 
 
 def save(path: Path, state: dict[str, Any], writer: str = "") -> None:
-    """Write a checkpoint, nested plain values and tensors, as write_atomically does."""
+    """Write a checkpoint, nested plain values and tensors, as files.write_atomically does."""
     buffer = io.BytesIO()  # torch.save straight to a file would hide the reason of a failed write
     torch.save({"format": FORMAT, **state}, buffer)
     write_atomically(path, buffer.getvalue(), writer)
@@ -143,7 +116,7 @@ def save_run(run_dir: str | os.PathLike[str], potential: Potential, origin: dict
     statistics = {name: list(getattr(used, name)) for name in Statistics._fields}
     identity = {"config": {"model": to_dict(used.config)}, "statistics": statistics, "digest": ""}
     save(folder / "best.ckpt", {**identity, "weights": potential.state_dict(), "epoch": 0, "errors": {}})
-    write_atomically(folder / "results.json", (json.dumps(origin, indent=2) + "\n").encode())
+    write_json(folder / "results.json", origin)
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

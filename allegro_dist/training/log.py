@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from allegro_dist.config import ConfigError
-from allegro_dist.training.checkpoint import write_atomically
+from allegro_dist.files import write_atomically
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -28,7 +28,7 @@ class RunLog:
         if writes and tensorboard:
             self.board = require_tensorboard()(str(folder / "tensorboard"), purge_step=epoch + 1)
         if writes:
-            write_atomically(self.path, "".join(map(_line, self.records)).encode())
+            write_atomically(self.path, "".join(map(_line, self.records)))
 
     def append(self, record: dict[str, Any]) -> None:
         """Add the record of a validation."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from allegro_dist.files import write_atomically, write_json
 from allegro_dist.tables import Table
-from allegro_dist.training.checkpoint import write_atomically
 from allegro_dist.training.several import PlannedRun
 
 ERRORS = (("forces", "F", "meV/A"), ("energy_per_atom", "E", "meV/atom"), ("stress", "S", "meV/A^3"))
@@ -62,8 +62,8 @@ def error_cells(outcome: Mapping[str, Any], columns: Mapping[str, tuple[str, str
 def write_tables(runs: Sequence[PlannedRun], name: str, values: Any, tables: Sequence[Table]) -> None:
     """Values as JSON and tables as Markdown, in the folder that holds those of the runs."""
     folder = Path(runs[0].config.run.dir).parent
-    write_atomically(folder / f"{name}.json", json.dumps(values, indent=1).encode())
-    write_atomically(folder / f"{name}.md", "\n".join(table.markdown() for table in tables).encode())
+    write_json(folder / f"{name}.json", values)
+    write_atomically(folder / f"{name}.md", "\n".join(table.markdown() for table in tables))
 
 
 def outcome_of(run: PlannedRun, failed: Mapping[str, str] | None = None) -> dict[str, Any]:

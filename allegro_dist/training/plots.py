@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from allegro_dist.drawing import MODEL, REFERENCE, new_figure, png
-from allegro_dist.training.checkpoint import write_atomically
+from allegro_dist.files import write_atomically
 from allegro_dist.training.evaluate import Parity
 
 

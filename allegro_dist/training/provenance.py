@@ -11,7 +11,7 @@ from typing import Any
 
 from allegro_dist.config import RunConfig
 from allegro_dist.data.dataset import Frames
-from allegro_dist.training.checkpoint import write_atomically
+from allegro_dist.files import write_json
 from allegro_dist.training.distributed import Ranks
 from allegro_dist.versions import commit, versions
 
@@ -30,7 +30,7 @@ def record_start(folder: Path, data: dict[str, Any], ranks: Ranks) -> None:
         "versions": versions(),
         "commit": commit(),
     }
-    write_atomically(path, json.dumps({"data": data, "starts": [*earlier, start]}, indent=1).encode())
+    write_json(path, {"data": data, "starts": [*earlier, start]})
 
 
 def describe_data(config: RunConfig, frames: Frames) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from allegro_dist.data.dataset import Frames, load_frames
 from allegro_dist.data.frames import FrameSet
 from allegro_dist.data.statistics import Statistics, compute_statistics
 from allegro_dist.documented import documented
+from allegro_dist.files import write_atomically, write_json
 from allegro_dist.potential import DTYPES, Potential, pair_cutoffs
 from allegro_dist.training import checkpoint
 from allegro_dist.training.distributed import RankLostError, Ranks, start_ranks, stop_ranks
@@ -43,7 +43,7 @@ def train(config: RunConfig, load_potential: LoadPotential = checkpoint.load_run
         load_potential: reads config.start.model where there is one; this one knows run folders.
 
     Goes on from last.ckpt where the folder holds one of the same configuration and data.  Raises Interrupted after
-    SIGTERM or SIGINT, with the state saved; DataError, ConfigError, CheckpointError, DivergedError as they say.
+    SIGTERM or SIGINT, with the state saved; DataError, ConfigError, CheckpointError, FileError, DivergedError as they say.
     """
     if config.run.tensorboard:
         require_tensorboard()  # before any work is done
@@ -61,7 +61,7 @@ def train_on(ranks: Ranks, config: RunConfig, load_potential: LoadPotential, *, 
     identity = {"config": to_dict(config), "statistics": _plain(statistics), "digest": frames.digest}
     if ranks.is_main:
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.write_atomically(folder / "config.yaml", documented(config).encode())
+        write_atomically(folder / "config.yaml", documented(config))
         record_start(folder, describe_data(config, frames), ranks)
     log = RunLog(folder, trainer.epoch, writes=ranks.is_main, tensorboard=config.run.tensorboard)
     ranks.barrier()
@@ -184,7 +184,7 @@ def finish(folder: Path, config: RunConfig, frames: Frames, records: list[dict[s
     for name, part in (("val", frames.val), ("test", frames.test)):
         if len(part):
             results[name] = _measure(potential, config, part, folder / "parity.png", f"{name} frames")
-    checkpoint.write_atomically(folder / "results.json", json.dumps(results, indent=2).encode())
+    write_json(folder / "results.json", results)
     plot_learning_curve(records, folder / "learning_curve.png")
 
 

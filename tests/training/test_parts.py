@@ -11,9 +11,9 @@ from allegro_dist.data.dataset import build_graphs, find_type_names
 from allegro_dist.data.frames import GraphList
 from allegro_dist.data.graph import collate
 from allegro_dist.data.structure import from_atoms
+from allegro_dist.files import FileError, write_atomically
 from allegro_dist.potential import build_potential, pair_cutoffs
 from allegro_dist.training.averaging import MovingAverage
-from allegro_dist.training.checkpoint import CheckpointError, write_atomically
 from allegro_dist.training.distributed import start_ranks
 from allegro_dist.training.evaluate import evaluate_potential
 from allegro_dist.training.flat import FlatParameters
@@ -242,7 +242,7 @@ def test_write_to_a_full_device_is_a_clear_error(tmp_path):
         (tmp_path / "out.part").symlink_to("/dev/full")
     except OSError:
         pytest.skip("no symbolic links here")
-    with pytest.raises(CheckpointError, match="out: can't be written: No space left on device"):
+    with pytest.raises(FileError, match="out: can't be written: No space left on device"):
         write_atomically(tmp_path / "out", b"x" * 100_000)
     assert not list(tmp_path.iterdir())
 

@@ -15,6 +15,7 @@ from allegro_dist.config import ConfigError, dump
 from allegro_dist.config import load as load_configuration
 from allegro_dist.data.build import BuildOptions, build_set
 from allegro_dist.data.structure import DataError, read_structures
+from allegro_dist.files import FileError
 from allegro_dist.training import checkpoint
 from allegro_dist.training.checkpoint import CheckpointError, load_run
 from allegro_dist.training.evaluate import evaluate_potential
@@ -257,7 +258,7 @@ def test_full_disk_is_a_clear_error_and_keeps_the_previous_checkpoint(data, tmp_
         return real(descriptor)
 
     monkeypatch.setattr(checkpoint.os, "fsync", full)
-    with pytest.raises(CheckpointError, match="can't be written: No space left on device; the previous one"):
+    with pytest.raises(FileError, match="can't be written: No space left on device; the previous one"):
         train(small_run(tmp_path, data, {"max_epochs": 6}))
     assert (tmp_path / "last.ckpt").read_bytes() == before
     assert not list(tmp_path.glob("*.part"))

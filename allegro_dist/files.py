@@ -1,0 +1,59 @@
+"""Files that are either whole or not there, whenever a process ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+class FileError(RuntimeError):
+    """A file that can't be written; the message names it, and says what became of the one that was there."""
+
+
+@contextlib.contextmanager
+def replacing(path: Path, writer: str = "") -> Iterator[Path]:
+    """A name beside `path` to write to; that file is synced and takes the name `path` when the block ends well.
+
+    Args:
+        writer: part of the temporary name, where several processes may write the file at once.
+
+    Raises FileError for an OSError of the block or of what follows; the temporary file is removed then.
+    """
+    part = path.with_name(f"{path.name}{writer}.part")
+    try:
+        yield part
+        sync(part)
+        os.replace(part, path)
+    except OSError as error:
+        before = "; the previous one is untouched" if path.exists() else ""
+        raise FileError(f"{path}: can't be written: {error.strerror or error}{before}") from error
+    finally:
+        with contextlib.suppress(OSError):  # the error that matters is told already
+            part.unlink(missing_ok=True)
+    # Not every file system lets a folder be synced, and the file is whole either way.
+    with contextlib.suppress(OSError):
+        sync(path.parent)
+
+
+def write_atomically(path: Path, content: bytes | str, writer: str = "") -> None:
+    """Write a file as `replacing` does."""
+    with replacing(path, writer) as part, open(part, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write plain values as indented JSON, as `replacing` does."""
+    write_atomically(path, json.dumps(values, indent=1) + "\n")
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
