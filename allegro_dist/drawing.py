@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
 
 MODEL, REFERENCE, QUIET = "#1f5fa8", "#d9761a", "0.6"
+MAX_DRAWN = 5000
+"""Points of a plot."""
 
 
 def new_figure(width: float = 4.6, height: float = 3.4) -> Figure:
@@ -40,6 +45,13 @@ def logarithmic(axes: Axes, *names: str) -> None:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
+
+
+def by_lot(values: NDArray[Any]) -> NDArray[Any]:
+    """The rows [N, ..] to draw, in their order: all, or MAX_DRAWN of them by lot, always the same."""
+    if len(values) <= MAX_DRAWN:
+        return values
+    return values[np.sort(np.random.default_rng(0).choice(len(values), MAX_DRAWN, replace=False))]
 
 
 def png(figure: Figure) -> bytes:

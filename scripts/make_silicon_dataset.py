@@ -30,6 +30,7 @@ from ase.build import bulk
 from ase.calculators.espresso import Espresso, EspressoProfile
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
+from ase.units import GPa
 
 A0 = 5.47  # Angstrom, close to the PBE minimum of this pseudopotential
 PSEUDO_DIR = Path("/usr/share/espresso/pseudo")
@@ -333,7 +334,7 @@ def converge(work: Path) -> None:
         for run, r in results.items():
             de = 1e3 * (r.get_potential_energy() - base.get_potential_energy()) / len(atoms)
             df = 1e3 * np.abs(r.get_forces() - base.get_forces())
-            ds = 160.21766 * np.abs(r.get_stress() - base.get_stress()).max()
+            ds = np.abs(r.get_stress() - base.get_stress()).max() / GPa
             row = f"| {run[0]:.0f} Ry | {run[1]} | {de:+.2f} meV/atom | {df.mean():.1f} (max {df.max():.1f}) meV/A "
             print(row + f"| {ds:.3f} GPa |", flush=True)
 

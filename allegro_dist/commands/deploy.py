@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from allegro_dist.deploy.archive import load_archive, save_archive
 from allegro_dist.deploy.tables import Probe, choose_tables
 from allegro_dist.engine import Engine
 from allegro_dist.potential import Potential, in_dtype, pair_cutoffs
-from allegro_dist.training.checkpoint import load_run
+from allegro_dist.training.checkpoint import load_run, run_results
 from allegro_dist.training.several import member_folders
 
 TABLE_TOLERANCE = {"float32": 2e-6, "float64": 0.0}
@@ -71,11 +70,9 @@ def _deploy(run: Path, output: Path, args: argparse.Namespace) -> tuple[str, ...
     potential = load_run(run, args.weights)
     if args.dtype:
         potential = in_dtype(potential, args.dtype)
-    results = run / "results.json"
     tolerance = table_tolerance(args, potential)
     probes = _probes(run, potential) if tolerance else []
-    origin = json.loads(results.read_text()) if results.exists() else {}
-    print(export(output, potential, origin, probes, tolerance))
+    print(export(output, potential, run_results(run), probes, tolerance))
     return potential.parameters_used.type_names
 
 

@@ -150,17 +150,16 @@ class _Reader:
         if key == "frame":
             return ""
         if key == "file":
-            return structure.source.rpartition(", frame ")[0]
+            return structure.file
         if key not in info:
             raise DataError(f"{structure.source}: no '{key}' to split by; the frame has {', '.join(info) or 'none'}")
         return str(info[key])
 
     def _append(self, structure: Structure, path: str, group: str, part: int) -> None:
         edges = find_edges(structure, np.zeros(len(structure.symbols), dtype=np.int64), self.cutoffs)
-        source, _, number = structure.source.rpartition(", frame ")
         self.scratch.append(
-            structure, edges, source=self.sources.setdefault(source or path, len(self.sources)), number=int(number),
-            group=self.groups.setdefault(group, len(self.groups)), part=part,
+            structure, edges, source=self.sources.setdefault(structure.file or path, len(self.sources)),
+            number=int(structure.source.split()[-1]), group=self.groups.setdefault(group, len(self.groups)), part=part,
         )  # fmt: skip
 
 

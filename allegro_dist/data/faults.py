@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from ase.units import GPa
 
-from allegro_dist.data.statistics import least_squares_shift
 from allegro_dist.data.structure import Array
 from allegro_dist.data.survey import Survey
 from allegro_dist.data.work import Comparison, compare_forces, compare_stresses
@@ -23,7 +23,7 @@ UNIT_RATIOS = {
     "Hartree and kJ/mol": 2625.50,
 }
 """How many of the second make one of the first, or the other way round."""
-STRESS_RATIOS = {"GPa instead of eV/A^3": 160.218, "kbar instead of eV/A^3": 1602.18}
+STRESS_RATIOS = {"GPa instead of eV/A^3": 1 / GPa, "kbar instead of eV/A^3": 10 / GPa}
 LEAST_NET_FORCE = 5e-3
 """eV/Angstrom, per atom: what the grids of plane-wave codes leave."""
 FEWEST_PAIRS = 3
@@ -67,7 +67,7 @@ def force_units(survey: Survey) -> Iterator[Fault]:
     """Energies that do not change as the forces say."""
     by_file = defaultdict(list)
     for s in survey.sample:
-        by_file[s.source.rpartition(", frame ")[0]].append(s)
+        by_file[s.file].append(s)
     for file, frames in by_file.items():
         comparison = compare_forces(frames)
         if _disagrees(comparison):
@@ -151,8 +151,7 @@ def dominating_isolated_atoms(survey: Survey) -> Iterator[Fault]:
     single = (survey.num_atoms == 1)[labelled]
     if not single.any() or single.all():
         return
-    counts, energies = survey.compositions[labelled], survey.energies[labelled]
-    squares = ((energies - counts @ np.array(least_squares_shift(counts, energies))) / counts.sum(1)) ** 2
+    squares = survey.beyond_composition()[labelled] ** 2
     share = squares[single].sum() / squares.sum() if squares.sum() > 0 else 0.0
     if share > max(0.5, 2 * single.mean()):
         yield Fault(

@@ -41,6 +41,11 @@ class Structure(NamedTuple):
         """Angstrom^3; 0 without three cell vectors."""
         return float(abs(np.linalg.det(self.cell)))
 
+    @property
+    def file(self) -> str:
+        """Where the frame is from; nothing if it is from no file."""
+        return self.source.rpartition(", frame ")[0]
+
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 

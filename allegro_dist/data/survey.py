@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from allegro_dist.data.filters import geometry_key, largest_force
 from allegro_dist.data.frames import by_atomic_number
 from allegro_dist.data.neighbors import find_edges
+from allegro_dist.data.statistics import least_squares_shift
 from allegro_dist.data.structure import Array, DataError, Structure
 
 SAMPLE = 2000
@@ -39,6 +40,15 @@ class Survey(NamedTuple):
     def num_atoms(self) -> Array:
         """[F]"""
         return self.compositions.sum(1)
+
+    def beyond_composition(self) -> Array:
+        """[F] energy per atom less the least-squares fit over compositions, eV."""
+        beyond = np.full(len(self.energies), np.nan)
+        labelled = np.isfinite(self.energies)
+        if labelled.any():
+            counts, energies = self.compositions[labelled], self.energies[labelled]
+            beyond[labelled] = (energies - counts @ np.array(least_squares_shift(counts, energies))) / counts.sum(1)
+        return beyond
 
 
 COLUMNS = ("energies", "force_rms", "force_max", "net_force", "pressure", "densities")  # what _numbers gives

@@ -7,12 +7,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from ase.units import GPa
+from matplotlib.axes import Axes
 
 from allegro_dist.data.faults import Fault
 from allegro_dist.data.filters import energy_deviations
-from allegro_dist.data.statistics import least_squares_shift
 from allegro_dist.data.structure import Array
 from allegro_dist.data.survey import NeighborCounts, Survey
+from allegro_dist.drawing import MODEL, add_axes, new_figure, png
+from allegro_dist.files import write_atomically
 
 MOST_FORMULAS = 10
 
@@ -44,22 +47,20 @@ def lines(survey: Survey, neighbors: Sequence[NeighborCounts], faults: Sequence[
 
 def plot(survey: Survey, neighbors: Sequence[NeighborCounts], path: Path) -> None:
     """Histograms of energies, forces, sizes and densities, and neighbors per cutoff, as one PNG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 6), layout="constrained")
-    axes = figure.subplots(2, 3).flatten()
-    energies = _beyond_composition(survey)
+    figure = new_figure(11, 6)
+    axes = [add_axes(figure, 2, 3, number) for number in range(1, 7)]
+    energies = survey.beyond_composition()
     _histogram(axes[0], energies, "energy beyond composition, eV/atom")
     _histogram(axes[1], survey.force_max, "largest force in a frame, eV/A")
     _histogram(axes[2], survey.num_atoms, "atoms in a frame")
     _histogram(axes[3], survey.densities * 1e3, "atoms per nm$^3$ (bulk)")
-    _histogram(axes[4], survey.pressure * 160.2177, "pressure, GPa")
+    _histogram(axes[4], survey.pressure / GPa, "pressure, GPa")
     cutoffs = [n.cutoff for n in neighbors]
     low, middle, high = (np.array([np.percentile(n.per_atom, q) for n in neighbors]) for q in (5, 50, 95))
-    axes[5].plot(cutoffs, middle, "o-", color="C0")
-    axes[5].fill_between(cutoffs, low, high, color="C0", alpha=0.25, linewidth=0)
+    axes[5].plot(cutoffs, middle, "o-", color=MODEL)
+    axes[5].fill_between(cutoffs, low, high, color=MODEL, alpha=0.25, linewidth=0)
     axes[5].set(xlabel="cutoff, A", ylabel="neighbors: median, 5 to 95 %")
-    figure.savefig(path, dpi=120)
+    write_atomically(path, png(figure))
 
 
 def _ranges(survey: Survey) -> list[tuple[str, Array]]:
@@ -70,27 +71,16 @@ def _ranges(survey: Survey) -> list[tuple[str, Array]]:
     return [
         ("atoms", survey.num_atoms),
         ("energy, eV/atom", survey.energies / survey.num_atoms),
-        ("  beyond composition, eV/atom", _beyond_composition(survey)),
+        ("  beyond composition, eV/atom", survey.beyond_composition()),
         ("  in robust standard deviations", deviations),
         ("force, rms of components, eV/A", survey.force_rms),
         ("force, largest on an atom, eV/A", survey.force_max),
-        ("pressure, GPa", survey.pressure * 160.2177),
+        ("pressure, GPa", survey.pressure / GPa),
         ("density, atoms/A^3", survey.densities),
     ]
 
 
-def _beyond_composition(survey: Survey) -> Array:
-    """[F] energy per atom less the least-squares fit over compositions, eV."""
-    out = np.full(len(survey.sources), np.nan)
-    labelled = np.isfinite(survey.energies)
-    if labelled.any():
-        counts = survey.compositions[labelled]
-        shift = np.array(least_squares_shift(counts, survey.energies[labelled]))
-        out[labelled] = (survey.energies[labelled] - counts @ shift) / counts.sum(1)
-    return out
-
-
-def _histogram(axes: object, values: Array, label: str) -> None:
+def _histogram(axes: Axes, values: Array, label: str) -> None:
     found = values[np.isfinite(values)]
-    axes.hist(found, bins=60, color="C0", log=len(found) > 0)  # type: ignore[attr-defined]
-    axes.set(xlabel=label if len(found) else f"{label}: none", ylabel="frames")  # type: ignore[attr-defined]
+    axes.hist(found, bins=60, color=MODEL, log=len(found) > 0)
+    axes.set(xlabel=label if len(found) else f"{label}: none", ylabel="frames")

@@ -83,7 +83,7 @@ def _of_a_kind(sample: Sequence[Structure]) -> Iterator[list[Structure]]:
     kinds = defaultdict(list)
     for s in sample:
         if len(s.symbols) > 1:
-            kinds[s.symbols, s.pbc, s.source.rpartition(", frame ")[0]].append(s)
+            kinds[s.symbols, s.pbc, s.file].append(s)
     for frames in kinds.values():
         if len(frames) > 1:
             yield frames[:: -(-len(frames) // MOST_OF_A_KIND)]

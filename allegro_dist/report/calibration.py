@@ -84,6 +84,17 @@ def calibrate(errors: Array, sigmas: Array, num_bins: int = 10) -> Calibration:
     )
 
 
+def calibrations(p: Predictions) -> dict[str, Calibration | str]:
+    """Of forces and energies per atom; why there is none, where there is none."""
+    told: dict[str, Calibration | str] = {}
+    for name, of in (("forces", force_calibration), ("energy_per_atom", energy_calibration)):
+        try:
+            told[name] = of(p)
+        except ValueError as error:
+            told[name] = str(error)
+    return told
+
+
 def force_calibration(p: Predictions) -> Calibration:
     """Of the forces on all labelled atoms; raises as `calibrate`."""
     deviation = np.sqrt(((p.forces - p.forces.mean(axis=0)) ** 2).sum(axis=2).mean(axis=0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from allegro_dist.data.structure import Array
 from allegro_dist.deploy.archive import save_archive
 from allegro_dist.deploy.archive_file import ArchiveError
 from allegro_dist.simulate.calculator import AllegroCalculator
-from allegro_dist.training.checkpoint import load_run
+from allegro_dist.training.checkpoint import load_run, run_results
 
 
 @dataclass(frozen=True)
@@ -65,11 +64,5 @@ def open_model(path: str | os.PathLike[str], device: str = "cpu") -> AllegroCalc
     potential = load_run(path)
     with tempfile.TemporaryDirectory(prefix="allegro-dist-") as folder:
         archive = Path(folder) / "model.pth"
-        save_archive(archive, potential, run_results(path) or {})
+        save_archive(archive, potential, run_results(path))
         return AllegroCalculator(archive, device)
-
-
-def run_results(folder: Path) -> dict[str, Any] | None:
-    """What a run says of itself when it is done (results.json); None before."""
-    file = folder / "results.json"
-    return json.loads(file.read_text()) if file.exists() else None

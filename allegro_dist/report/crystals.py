@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
 import ase.io
@@ -15,7 +16,7 @@ from allegro_dist.data.neighbors import find_types
 from allegro_dist.data.structure import Array, DataError, from_atoms
 from allegro_dist.report.committee import Committee
 from allegro_dist.report.predictions import Frame, as_atoms
-from allegro_dist.simulate.analysis import EquationOfState
+from allegro_dist.simulate.analysis import EquationOfState, fit_equation_of_state
 from allegro_dist.simulate.crystal import (
     CrystalError,
     ElasticTensor,
@@ -52,6 +53,14 @@ class CrystalProperties:
     phonons: list[Phonons] = field(default_factory=list)
     in_data: list[LatticePoint] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def equation_of_data(self) -> EquationOfState | None:
+        """Through the data's own frames; None where they are too few."""
+        try:
+            return fit_equation_of_state([p.volume for p in self.in_data], [p.energy for p in self.in_data])
+        except ValueError:
+            return None
 
 
 def read_crystal(path: str, committee: Committee) -> Atoms:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from allegro_dist.report.committee import open_committee, run_results
+from allegro_dist.report.committee import open_committee
 from allegro_dist.report.errors import GroupErrors, overall
 from allegro_dist.report.predictions import Frame, predict
-from allegro_dist.training.checkpoint import CheckpointError
+from allegro_dist.training.checkpoint import CheckpointError, run_results
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class LearningCurve:
 
 def training_frames(run: str) -> int:
     """How many frames a finished run was trained on; raises CheckpointError for what is none."""
-    results = run_results(Path(run))
-    if results is None:
+    results = run_results(run)
+    if not results:
         raise CheckpointError(f"{run}: not the folder of a finished training run: results.json is missing")
     return int(results["data"]["train"])
 

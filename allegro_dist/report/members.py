@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from allegro_dist.report.calibration import Calibration, energy_calibration, force_calibration
+from allegro_dist.report.calibration import Calibration, calibrations
 from allegro_dist.report.committee import open_committee
-from allegro_dist.report.errors import frame_errors
+from allegro_dist.report.errors import overall
 from allegro_dist.report.part import plain
-from allegro_dist.report.predictions import Predictions, predict, read_frames
+from allegro_dist.report.predictions import predict, read_frames
 from allegro_dist.tables import Table
 from allegro_dist.training.outcomes import error_cells, error_columns, outcome_of, write_tables
 from allegro_dist.training.several import PlannedRun
 
-QUANTITIES = {
-    "forces": ("forces on atoms", force_calibration),
-    "energy_per_atom": ("energy per atom", energy_calibration),
-}
+TITLES = {"forces": "forces on atoms", "energy_per_atom": "energy per atom"}
 
 
 def write_committee(runs: Sequence[PlannedRun]) -> list[Table]:
@@ -33,8 +29,8 @@ def write_committee(runs: Sequence[PlannedRun]) -> list[Table]:
     if (test := runs[0].config.data.test) is not None:
         committee = open_committee([run.config.run.dir for run in runs])
         predictions = predict(committee, read_frames([test] if isinstance(test, str) else test))
-        every = frame_errors(predictions, "mean of all", np.ones(len(predictions.num_atoms), dtype=bool))
-        told = _calibrations(predictions)
+        every = replace(overall(predictions), name="mean of all")
+        told = calibrations(predictions)
         summary |= {"mean": plain(every), "calibration": plain(told)}
         outcomes = [*outcomes, {"name": every.name, "test": summary["mean"]}]
         tables = [calibration_table(told)]
@@ -49,7 +45,7 @@ def calibration_table(told: dict[str, Calibration | str]) -> Table:
     """A row for each quantity, or why it has none."""
     rows = []
     for name, found in told.items():
-        title = QUANTITIES[name][0]
+        title = TITLES[name]
         if isinstance(found, str):
             rows.append([title, f"left out: {found}", "", "", "", ""])
             continue
@@ -57,13 +53,3 @@ def calibration_table(told: dict[str, Calibration | str]) -> Table:
         rows.append([title, str(found.count), *(f"{number:.2f}" for number in numbers)])
     columns = ["deviation and error", "number", "rank correlation", "correlation", "error/deviation", "ENCE, scaled"]
     return Table("How the members' deviation tells the error of their mean (docs/training.md)", columns, rows)
-
-
-def _calibrations(predictions: Predictions) -> dict[str, Calibration | str]:
-    told: dict[str, Calibration | str] = {}
-    for name, (_, calibrate) in QUANTITIES.items():
-        try:
-            told[name] = calibrate(predictions)
-        except ValueError as error:
-            told[name] = str(error)
-    return told

@@ -27,6 +27,7 @@ from allegro_dist.simulate.analysis import (
     strain_test,
 )
 from allegro_dist.simulate.lammps_results import Crystal, read_crystal, read_single_point, read_timings
+from allegro_dist.training.checkpoint import run_results
 
 DRIFT_LIMIT = {"float32": 1e-2, "float64": 1e-3}  # meV/atom/ps
 FORCE_LIMIT, ENERGY_LIMIT = 40.0, 3.0  # meV/A, meV/atom: mean absolute errors of the test frames
@@ -88,7 +89,7 @@ def write_silicon_report(path: Path, run: SiliconRun) -> str:
 
 
 def _training_rows(run: SiliconRun) -> list[Row]:
-    results = json.loads((run.train_folder / "results.json").read_text())
+    results = run_results(run.train_folder)
     errors = json.loads(run.errors.read_text())
     data = results["data"]
     frames = f"{errors['num_frames']} held-out frames, {errors['num_atoms']} atoms"

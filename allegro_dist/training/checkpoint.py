@@ -7,6 +7,7 @@ epoch, with what is needed to build the potential.
 from __future__ import annotations
 
 import io
+import json
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from allegro_dist.training.flat import FlatParameters
 from allegro_dist.training.freeze import freeze
 
 FORMAT = 1
+RESULTS = "results.json"
 MAY_CHANGE = (
     "run.dir", "run.tensorboard", "training.max_epochs", "training.max_minutes", "training.checkpoint_every",
     "training.device", "training.threads", "training.step", "training.accumulate",
@@ -100,6 +102,12 @@ def load_run(run_dir: str | os.PathLike[str], which: Literal["best", "last"] = "
     return potential
 
 
+def run_results(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a run says of itself when it is done (results.json); nothing before."""
+    path = Path(run_dir) / RESULTS
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def save_run(run_dir: str | os.PathLike[str], potential: Potential, origin: dict[str, Any]) -> None:
     """A run folder for weights that no run of ours has trained: to be deployed, evaluated or trained further.
 
@@ -116,7 +124,7 @@ def save_run(run_dir: str | os.PathLike[str], potential: Potential, origin: dict
     statistics = {name: list(getattr(used, name)) for name in Statistics._fields}
     identity = {"config": {"model": to_dict(used.config)}, "statistics": statistics, "digest": ""}
     save(folder / "best.ckpt", {**identity, "weights": potential.state_dict(), "epoch": 0, "errors": {}})
-    write_json(folder / "results.json", origin)
+    write_json(folder / RESULTS, origin)
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from allegro_dist.files import write_atomically, write_json
 from allegro_dist.tables import Table
+from allegro_dist.training.checkpoint import run_results
 from allegro_dist.training.several import PlannedRun
 
 ERRORS = (("forces", "F", "meV/A"), ("energy_per_atom", "E", "meV/atom"), ("stress", "S", "meV/A^3"))
@@ -71,7 +71,7 @@ def outcome_of(run: PlannedRun, failed: Mapping[str, str] | None = None) -> dict
     outcome: dict[str, Any] = {"name": run.name, "folder": run.config.run.dir, "settings": run.settings}
     if failed and run.name in failed:
         return {**outcome, "failed": failed[run.name]}
-    results = json.loads((Path(run.config.run.dir) / "results.json").read_text())
+    results = run_results(run.config.run.dir)
     wanted = ("num_weights", "epochs", "steps", "minutes", "best_epoch", "val", "test")
     return {**outcome, **{key: results[key] for key in wanted if key in results}}
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ase.units import GPa
 from matplotlib.figure import Figure
 
 from allegro_dist.drawing import MODEL, REFERENCE, new_figure, png
@@ -58,8 +59,7 @@ def parity_figure(parity: Parity, errors: dict[str, Any]) -> Figure:
     if len(parity.forces):
         panels.append((parity.forces, "force component, eV/Å", f"MAE {1e3 * errors['forces']['mae']:.1f} meV/Å"))
     if len(parity.stress):
-        gpa = 160.21766
-        panels.append((gpa * parity.stress, "stress component, GPa", f"MAE {gpa * errors['stress']['mae']:.2f} GPa"))
+        panels.append((parity.stress / GPa, "stress component, GPa", f"MAE {errors['stress']['mae'] / GPa:.2f} GPa"))
     figure = new_figure(3.8 * max(len(panels), 1), 3.9)
     for number, (pairs, label, note) in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), number + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ase.units import GPa
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -93,7 +94,7 @@ def _errors_table(record: dict[str, Any]) -> Table:
     for name, label, unit in (
         ("energy_per_atom", "energy, meV/atom", 1e3),
         ("forces", "forces, meV/A", 1e3),
-        ("stress", "stress, GPa", 160.21766),
+        ("stress", "stress, GPa", 1 / GPa),
     ):
         train, val = record["train"].get(name), record["val"].get(name)
         if val:

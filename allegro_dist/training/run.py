@@ -43,7 +43,8 @@ def train(config: RunConfig, load_potential: LoadPotential = checkpoint.load_run
         load_potential: reads config.start.model where there is one; this one knows run folders.
 
     Goes on from last.ckpt where the folder holds one of the same configuration and data.  Raises Interrupted after
-    SIGTERM or SIGINT, with the state saved; DataError, ConfigError, CheckpointError, FileError, DivergedError as they say.
+    SIGTERM or SIGINT, with the state saved; DataError, ConfigError, CheckpointError, FileError, DivergedError as
+    they say.
     """
     if config.run.tensorboard:
         require_tensorboard()  # before any work is done
@@ -184,7 +185,7 @@ def finish(folder: Path, config: RunConfig, frames: Frames, records: list[dict[s
     for name, part in (("val", frames.val), ("test", frames.test)):
         if len(part):
             results[name] = _measure(potential, config, part, folder / "parity.png", f"{name} frames")
-    write_json(folder / "results.json", results)
+    write_json(folder / checkpoint.RESULTS, results)
     plot_learning_curve(records, folder / "learning_curve.png")
 
 

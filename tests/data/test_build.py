@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
-from allegro_dist.data import set_writer
+from allegro_dist import files
 from allegro_dist.data.build import BuildOptions, build_set
 from allegro_dist.data.stored import open_set
 from allegro_dist.data.structure import DataError, read_structures
@@ -187,10 +187,10 @@ def test_failed_build_leaves_what_was_there(build, tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"0.xyz", "set.h5"}
 
 
-def build_and_die(path, files):
+def build_and_die(path, frames):
     """A build that is killed when all is written but the set's name."""
-    set_writer.os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
-    build_set(path, files, BuildOptions(r_max=3.0))
+    files.os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+    build_set(path, frames, BuildOptions(r_max=3.0))
 
 
 def test_killed_build_leaves_the_set_that_was_there(build, tmp_path):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from allegro_dist.drawing import MODEL, QUIET, REFERENCE, add_axes, logarithmic, new_figure, png
-from allegro_dist.report.calibration import PROBABILITIES, Calibration, energy_calibration, force_calibration
+from allegro_dist.report.calibration import PROBABILITIES, Calibration, calibrations
 from allegro_dist.report.page import Block, Picture, Section, Table, Text
 from allegro_dist.report.part import LeftOut, Part
 from allegro_dist.report.predictions import Predictions
@@ -19,30 +19,23 @@ EXPLANATION = (
     "Miscalibration area: distance between the share of errors inside a central normal interval and the interval's "
     "probability, 0 at best, 0.5 at worst; what scaling leaves of it is a matter of the distribution's form."
 )
-QUANTITIES: tuple[tuple[str, str, Callable[[Predictions], Calibration]], ...] = (
-    ("forces", "meV/Å per component", force_calibration),
-    ("energy_per_atom", "meV/atom", energy_calibration),
-)
+UNITS = {"forces": "meV/Å per component", "energy_per_atom": "meV/atom"}
 
 
 def calibration_part(p: Predictions) -> Part:
     """Correlation, scale, reliability and miscalibration of forces and energies, as far as there are labels."""
     if p.num_models < 2:
         raise LeftOut("one model has no spread: give the archives or runs of a committee")
-    found, reasons = {}, {}
-    for name, _, calibrate in QUANTITIES:
-        try:
-            found[name] = calibrate(p)
-        except ValueError as error:
-            reasons[name] = str(error)
+    told = calibrations(p)
+    found = {name: c for name, c in told.items() if isinstance(c, Calibration)}
+    reasons = {name: reason for name, reason in told.items() if isinstance(reason, str)}
     if not found:
         raise LeftOut("; ".join(reasons.values()))
     blocks: list[Block] = [Text(EXPLANATION), _table(found)]
     blocks += [Text(f"{name.replace('_', ' ')}: left out: {reason}") for name, reason in reasons.items()]
-    for name, unit, _ in QUANTITIES:
-        if name in found:
-            caption = f"{name.replace('_', ' ').capitalize()}: reliability, and shares of errors inside intervals."
-            blocks.append(Picture(_draw(found[name], unit), caption, wide=True))
+    for name, c in found.items():
+        caption = f"{name.replace('_', ' ').capitalize()}: reliability, and shares of errors inside intervals."
+        blocks.append(Picture(_draw(c, UNITS[name]), caption, wide=True))
     return Part(Section("Calibration of the uncertainty", blocks), found)
 
 

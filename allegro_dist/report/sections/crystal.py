@@ -12,7 +12,6 @@ from allegro_dist.drawing import MODEL, QUIET, REFERENCE, new_axes, new_figure, 
 from allegro_dist.report.crystals import CrystalProperties
 from allegro_dist.report.page import Block, Picture, Section, Table, Text
 from allegro_dist.report.part import Part
-from allegro_dist.simulate.analysis import EquationOfState, fit_equation_of_state
 from allegro_dist.simulate.crystal import cubic_average
 from allegro_dist.simulate.phonons import Phonons, Segment
 
@@ -43,7 +42,7 @@ def _caption(c: CrystalProperties) -> str:
 def _quantities(c: CrystalProperties) -> Table:
     """All numbers; in a third column the equation of state of the data's own frames, where there are enough."""
     rows = [*_cell_rows(c), *_equation_rows(c), *_elastic_rows(c), *_phonon_rows(c)]
-    if _of_data(c) is None:
+    if c.equation_of_data is None:
         return Table(("", "model"), [row[:2] for row in rows], _caption(c))
     return Table(("", "model", "data"), [(*row, "")[:3] for row in rows], _caption(c))
 
@@ -57,7 +56,7 @@ def _cell_rows(c: CrystalProperties) -> list[tuple[str, ...]]:
 
 
 def _equation_rows(c: CrystalProperties) -> list[tuple[str, ...]]:
-    curves, data = c.equations_of_state, _of_data(c)
+    curves, data = c.equations_of_state, c.equation_of_data
     quantities: tuple[tuple[str, str, int], ...] = (
         ("volume (equation of state), Å³/atom", "volume", 3),
         ("energy, eV/atom", "energy", 4),
@@ -114,17 +113,9 @@ def _mean(items: Sequence[Any], name: str) -> np.ndarray:
 
 def _equation_caption(c: CrystalProperties) -> str:
     text = "Energy over volume, cell scaled, atoms relaxed; each curve above its own minimum."
-    if _of_data(c) is not None:
+    if c.equation_of_data is not None:
         text += f" Data: {len(c.in_data)} frames that are this crystal."
     return text
-
-
-def _of_data(c: CrystalProperties) -> EquationOfState | None:
-    """The curve of the data's own frames; None where they are too few."""
-    try:
-        return fit_equation_of_state([p.volume for p in c.in_data], [p.energy for p in c.in_data])
-    except ValueError:
-        return None
 
 
 def _draw_equations(c: CrystalProperties) -> bytes:
@@ -133,7 +124,7 @@ def _draw_equations(c: CrystalProperties) -> bytes:
         axes.plot(e.volumes, 1e3 * (e.energies - e.energy), ".-", color=MODEL, linewidth=1.2, markersize=4,
                   alpha=0.7, label="model" if number == 0 else None)  # fmt: skip
         axes.axvline(e.volume, color=MODEL, linewidth=0.7, linestyle=":")
-    data = _of_data(c)
+    data = c.equation_of_data
     if data is not None:
         axes.plot(data.volumes, 1e3 * (data.energies - data.energy), "o", color=REFERENCE, markersize=5,
                   fillstyle="none", label="data")  # fmt: skip

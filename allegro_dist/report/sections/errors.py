@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from allegro_dist.drawing import MODEL, REFERENCE, add_axes, logarithmic, new_axes, new_figure, png
+from allegro_dist.drawing import MODEL, REFERENCE, add_axes, by_lot, logarithmic, new_axes, new_figure, png
 from allegro_dist.report.errors import (
     Error,
     ForceErrors,
@@ -23,7 +23,6 @@ from allegro_dist.simulate.analysis import GPA
 
 MAX_ROWS = 40
 """Lines of a table; the JSON has all."""
-MAX_DRAWN = 5000
 
 
 def type_part(p: Predictions) -> Part:
@@ -100,9 +99,7 @@ def _scaled(error: Error | None, kind: str, unit: float) -> str:
 def _draw_magnitudes(p: Predictions, found: Sequence[ForceErrors]) -> bytes:
     figure, axes = new_axes(6.0, 3.6)
     magnitude, error = np.linalg.norm(p.reference_forces, axis=1), np.linalg.norm(p.force_error, axis=1)
-    drawn = np.flatnonzero(np.isfinite(error) & (magnitude > 0) & (error > 0))
-    if len(drawn) > MAX_DRAWN:
-        drawn = np.random.default_rng(0).choice(drawn, MAX_DRAWN, replace=False)
+    drawn = by_lot(np.flatnonzero(np.isfinite(error) & (magnitude > 0) & (error > 0)))
     axes.scatter(magnitude[drawn], error[drawn], s=5, color=MODEL, alpha=0.35, linewidths=0, rasterized=True)
     nearest = 1e-3 * found[-1].largest  # zeros by symmetry would stretch the axis over ten decades
     for f in found:

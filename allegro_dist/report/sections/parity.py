@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from allegro_dist.data.structure import Array
-from allegro_dist.drawing import png
+from allegro_dist.drawing import by_lot, png
 from allegro_dist.report.errors import Error, GroupErrors, overall
 from allegro_dist.report.page import Picture, Section, Table
 from allegro_dist.report.part import Part
@@ -17,14 +17,11 @@ from allegro_dist.simulate.analysis import GPA
 from allegro_dist.training.evaluate import Parity
 from allegro_dist.training.plots import parity_figure
 
-MAX_DRAWN = 5000
-"""Points of a plot, and of the JSON; more are drawn by lot."""
-
 
 def parity_part(p: Predictions) -> Part:
-    """Errors of all frames, and the plots."""
+    """Errors of all frames, and the plots; the JSON has the points that are drawn."""
     errors, pairs = overall(p), parity_pairs(p)
-    drawn = Parity(*(_some(values) for values in pairs))
+    drawn = Parity(*(by_lot(values) for values in pairs))
     picture = Picture(
         png(parity_figure(drawn, _by_name(errors))),
         "Model against labels. Energies per atom, less those of the atoms apart. "
@@ -47,12 +44,6 @@ def parity_pairs(p: Predictions) -> Parity:
 def _pairs(reference: Array, model: Array) -> Array:
     pairs = np.stack([reference.ravel(), model.ravel()], axis=1)
     return pairs[np.isfinite(pairs).all(axis=1)]
-
-
-def _some(values: Array) -> Array:
-    if len(values) <= MAX_DRAWN:
-        return values
-    return values[np.sort(np.random.default_rng(0).choice(len(values), MAX_DRAWN, replace=False))]
 
 
 def _by_name(errors: GroupErrors) -> dict[str, Any]:
