@@ -23,8 +23,8 @@ from ase import Atoms
 from ase.build import bulk
 from ase.io import read
 
+from allegro_dist.analysis.fits import SinglePoint
 from allegro_dist.report.silicon import DftCrystal, SiliconRun, dft_crystal, write_silicon_report
-from allegro_dist.simulate.analysis import SinglePoint
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "silicon"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from allegro_dist.simulate.analysis import energy_drift
+from allegro_dist.analysis.fits import energy_drift
 
 PART, EVERY, TIMESTEP = 5000, 10, 0.001  # steps, steps, ps
 BEGIN = """

@@ -19,8 +19,9 @@ MAY_IMPORT = {
     "engine": {"compiled"},
     "deploy": {"config", "nn", "models", "potential", "fused_program", "compiled", "engine"},
     "training": {"config", "data", "models", "potential", "fused_program", "compiled"},
-    "simulate": {"config", "data", "potential", "deploy", "engine", "compiled"},
-    "report": {"config", "data", "nn", "potential", "deploy", "training", "simulate"},
+    "analysis": set(),
+    "simulate": {"config", "analysis", "data", "potential", "deploy", "engine", "compiled"},
+    "report": {"config", "analysis", "data", "nn", "potential", "deploy", "training", "simulate"},
     "importing": {"config", "data", "models", "nn", "potential", "engine"},
     "cli": {"commands"},
 }

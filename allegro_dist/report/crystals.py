@@ -12,19 +12,19 @@ import numpy as np
 from ase import Atoms
 from ase.neighborlist import neighbor_list
 
-from allegro_dist.data.neighbors import find_types
-from allegro_dist.data.structure import Array, DataError, from_atoms
-from allegro_dist.report.committee import Committee
-from allegro_dist.report.predictions import Frame, as_atoms
-from allegro_dist.simulate.analysis import EquationOfState, fit_equation_of_state
-from allegro_dist.simulate.crystal import (
+from allegro_dist.analysis.crystal import (
     CrystalError,
     ElasticTensor,
     elastic_tensor,
     equation_of_state,
     relaxed_crystal,
 )
-from allegro_dist.simulate.phonons import Phonons, compute_phonons, phonopy_is_installed
+from allegro_dist.analysis.fits import EquationOfState, fit_equation_of_state
+from allegro_dist.analysis.phonons import Phonons, compute_phonons, phonopy_is_installed
+from allegro_dist.data.neighbors import find_types
+from allegro_dist.data.structure import Array, DataError, from_atoms
+from allegro_dist.report.committee import Committee
+from allegro_dist.report.predictions import Frame, as_atoms
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -11,10 +11,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.io import read
 
-from allegro_dist.files import write_json
-from allegro_dist.report.page import Findings, Picture, Pictures, Row, below, plain_table, write_page
-from allegro_dist.report.silicon_figures import plot_drift, plot_equations_of_state, plot_radial_distribution
-from allegro_dist.simulate.analysis import (
+from allegro_dist.analysis.fits import (
     ElasticConstants,
     EquationOfState,
     SinglePoint,
@@ -26,6 +23,9 @@ from allegro_dist.simulate.analysis import (
     radial_distribution,
     strain_test,
 )
+from allegro_dist.files import write_json
+from allegro_dist.report.page import Findings, Picture, Pictures, Row, below, plain_table, write_page
+from allegro_dist.report.silicon_figures import plot_drift, plot_equations_of_state, plot_radial_distribution
 from allegro_dist.simulate.lammps_results import Crystal, read_crystal, read_single_point, read_timings
 from allegro_dist.training.checkpoint import run_results
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from allegro_dist.analysis.fits import Drift, EquationOfState, RadialDistribution
 from allegro_dist.drawing import MODEL, QUIET, REFERENCE, new_axes, png
-from allegro_dist.simulate.analysis import Drift, EquationOfState, RadialDistribution
 
 
 def plot_drift(series: Mapping[str, tuple[ArrayLike, ArrayLike]], drifts: Mapping[str, Drift]) -> bytes:

@@ -13,7 +13,7 @@ import numpy as np
 from ase import units
 from numpy.typing import NDArray
 
-from allegro_dist.simulate.analysis import (
+from allegro_dist.analysis.fits import (
     ElasticConstants,
     EquationOfState,
     SinglePoint,

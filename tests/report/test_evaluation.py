@@ -154,7 +154,7 @@ def test_phonons_are_left_out_without_phonopy(silicon, monkeypatch):
 
 
 def test_crystal_that_comes_not_to_rest_is_left_out_with_the_reason(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr("allegro_dist.simulate.crystal.MAX_STEPS", 1)
+    monkeypatch.setattr("allegro_dist.analysis.crystal.MAX_STEPS", 1)
     small, _, frames = runs
     bulk("Si", "diamond", a=4.0).write(tmp_path / "dense.xyz")
     numbers, page = report(tmp_path, small, "--data", frames, "--crystal", tmp_path / "dense.xyz")

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from allegro_dist.analysis.crystal import cubic_average
+from allegro_dist.analysis.phonons import Phonons, Segment
 from allegro_dist.drawing import MODEL, QUIET, REFERENCE, new_axes, new_figure, png
 from allegro_dist.report.crystals import CrystalProperties
 from allegro_dist.report.page import Block, Picture, Section, Table, Text
 from allegro_dist.report.part import Part
-from allegro_dist.simulate.crystal import cubic_average
-from allegro_dist.simulate.phonons import Phonons, Segment
 
 VOIGT = ("xx", "yy", "zz", "yz", "xz", "xy")
 

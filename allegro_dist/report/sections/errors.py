@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from allegro_dist.analysis.fits import GPA
 from allegro_dist.drawing import MODEL, REFERENCE, add_axes, by_lot, logarithmic, new_axes, new_figure, png
 from allegro_dist.report.errors import (
     Error,
@@ -19,7 +20,6 @@ from allegro_dist.report.errors import (
 from allegro_dist.report.page import Picture, Section, Table
 from allegro_dist.report.part import LeftOut, Part
 from allegro_dist.report.predictions import Predictions
-from allegro_dist.simulate.analysis import GPA
 
 MAX_ROWS = 40
 """Lines of a table; the JSON has all."""

@@ -7,12 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from allegro_dist.drawing import MODEL, add_axes, new_axes, new_figure, png
-from allegro_dist.report.page import Picture, Section, Table, Text
-from allegro_dist.report.part import LeftOut, Part
-from allegro_dist.simulate.averages import Average
-from allegro_dist.simulate.folder import Motion
-from allegro_dist.simulate.motion import (
+from allegro_dist.analysis.averages import Average
+from allegro_dist.analysis.motion import (
     FEWEST_FRAMES,
     FIT,
     NUM_BLOCKS,
@@ -22,6 +18,10 @@ from allegro_dist.simulate.motion import (
     mean_square_displacement,
     vibrations,
 )
+from allegro_dist.drawing import MODEL, add_axes, new_axes, new_figure, png
+from allegro_dist.report.page import Picture, Section, Table, Text
+from allegro_dist.report.part import LeftOut, Part
+from allegro_dist.simulate.folder import Motion
 
 Array = NDArray[np.float64]
 FEWEST_VELOCITIES = 20

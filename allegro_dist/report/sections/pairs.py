@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
+from allegro_dist.analysis.pairs import PairDistribution, pair_distributions, reach
 from allegro_dist.drawing import MODEL, QUIET, add_axes, new_figure, png
 from allegro_dist.report.page import Picture, Section, Table
 from allegro_dist.report.part import LeftOut, Part
-from allegro_dist.simulate.pairs import PairDistribution, pair_distributions, reach
 
 MOST_FRAMES, MOST_ATOMS = 100, 200_000
 """Frames, and atoms in all of them, that are looked at; evenly chosen."""

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from allegro_dist.analysis.fits import GPA
 from allegro_dist.data.structure import Array
 from allegro_dist.drawing import by_lot, png
 from allegro_dist.report.errors import Error, GroupErrors, overall
 from allegro_dist.report.page import Picture, Section, Table
 from allegro_dist.report.part import Part
 from allegro_dist.report.predictions import Predictions
-from allegro_dist.simulate.analysis import GPA
 from allegro_dist.training.evaluate import Parity
 from allegro_dist.training.plots import parity_figure
 

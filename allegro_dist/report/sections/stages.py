@@ -8,11 +8,11 @@ import numpy as np
 from ase import units
 from numpy.typing import NDArray
 
+from allegro_dist.analysis.averages import Average, average
+from allegro_dist.analysis.fits import Drift, energy_drift
 from allegro_dist.drawing import MODEL, QUIET, add_axes, new_figure, png
 from allegro_dist.report.page import Picture, Section, Table, Text
 from allegro_dist.report.part import LeftOut, Part
-from allegro_dist.simulate.analysis import Drift, energy_drift
-from allegro_dist.simulate.averages import Average, average
 from allegro_dist.simulate.folder import Simulation, StageSpan, read_trajectory
 
 Array = NDArray[np.float64]

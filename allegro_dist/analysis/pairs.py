@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
-from allegro_dist.simulate.averages import Average, average
+from allegro_dist.analysis.averages import Average, average
 
 Array = NDArray[np.float64]
 BIN = 0.05

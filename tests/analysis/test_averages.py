@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from allegro_dist.simulate.averages import Average, average, of_blocks
+from allegro_dist.analysis.averages import Average, average, of_blocks
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.8, 0.95])

@@ -10,7 +10,7 @@ from ase.calculators.morse import MorsePotential
 from ase.calculators.tersoff import Tersoff, TersoffParameters
 from numpy.testing import assert_allclose
 
-from allegro_dist.simulate.crystal import (
+from allegro_dist.analysis.crystal import (
     CrystalError,
     ElasticTensor,
     cubic_average,
@@ -18,7 +18,7 @@ from allegro_dist.simulate.crystal import (
     equation_of_state,
     relaxed_crystal,
 )
-from tests.simulate.spring_crystal import DEPTH, EDGE, RHO, SPRING, spring_crystal
+from tests.analysis.spring_crystal import DEPTH, EDGE, RHO, SPRING, spring_crystal
 
 TERSOFF_SILICON = TersoffParameters(
     m=3.0, gamma=1.0, lambda3=0.0, c=100390.0, d=16.217, h=-0.59825, n=0.78734, beta=1.1e-6, lambda2=1.73222,

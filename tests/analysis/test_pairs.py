@@ -9,7 +9,7 @@ from ase.build import bulk
 from ase.geometry.rdf import get_rdf
 from numpy.testing import assert_allclose
 
-from allegro_dist.simulate.pairs import BIN, pair_distributions, reach
+from allegro_dist.analysis.pairs import BIN, pair_distributions, reach
 
 
 def gas(seed: int, formula: str = "Ar300Ne150") -> Atoms:

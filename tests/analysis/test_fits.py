@@ -15,7 +15,7 @@ from ase.calculators.emt import EMT
 from ase.io import read
 from numpy.testing import assert_allclose
 
-from allegro_dist.simulate.analysis import (
+from allegro_dist.analysis.fits import (
     SinglePoint,
     difference,
     energy_drift,

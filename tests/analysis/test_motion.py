@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from allegro_dist.simulate.motion import (
+from allegro_dist.analysis.motion import (
     autocorrelation,
     diffusion,
     mean_square_displacement,

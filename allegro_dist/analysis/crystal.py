@@ -13,7 +13,7 @@ from ase.optimize import BFGS
 from ase.stress import voigt_6_to_full_3x3_strain
 from numpy.typing import NDArray
 
-from allegro_dist.simulate.analysis import GPA, EquationOfState, fit_equation_of_state
+from allegro_dist.analysis.fits import GPA, EquationOfState, fit_equation_of_state
 
 FORCE_TOLERANCE = 1e-4
 """eV/Angstrom, of relaxed atoms: what float32 models can meet."""

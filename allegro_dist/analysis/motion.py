@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct, irfft, next_fast_len, rfft
 
-from allegro_dist.simulate.averages import Average, of_blocks
+from allegro_dist.analysis.averages import Average, of_blocks
 
 Array = NDArray[np.float64]
 NUM_BLOCKS, FIT = 5, (0.1, 0.5)

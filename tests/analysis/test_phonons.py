@@ -8,10 +8,10 @@ from ase import units
 from ase.build import bulk
 from numpy.testing import assert_allclose
 
-from tests.simulate.spring_crystal import BOND, MASS, SPRING, spring_crystal
+from tests.analysis.spring_crystal import BOND, MASS, SPRING, spring_crystal
 
 pytest.importorskip("phonopy")
-from allegro_dist.simulate.phonons import Phonons, compute_phonons, supercell_repeats  # noqa: E402
+from allegro_dist.analysis.phonons import Phonons, compute_phonons, supercell_repeats  # noqa: E402
 
 
 @pytest.fixture(scope="module")
