@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from ase import Atoms
 
 from allegro_dist.simulate.calculator import AllegroCalculator
-from tests.conftest import TYPE_NAMES
+from tests.conftest import TYPE_NAMES, silica
 from tests.lammps.lammps_run import in_lammps_frame, pair_allegro, start_lmp, write_data
 
 START = """\
@@ -65,6 +67,9 @@ COMMANDS = {
     "change box": "change_box all x scale 1.05 xy delta 0.3 remap units box\n" + NVE + "run 10",
     "displace": "displace_atoms all random 0.1 0.1 0.1 17\n" + NVE + "run 10",
     "sort and communicate": "comm_modify cutoff 8.0 mode single\natom_modify sort 1 2.0\n" + NVE + "run 10",
+    "communicate by type": "neighbor 1.0 multi\ncomm_modify mode multi cutoff/multi 1 8.0 cutoff/multi 2 7.0 vel yes\n"
+    + NVE
+    + "run 10",
     "neighbor multi": "neighbor 1.0 multi\n" + NVE + "run 10",
     "neighbor nsq": "neighbor 1.0 nsq\n" + NVE + "run 10",
     "restart": NVE
@@ -79,8 +84,8 @@ COMMANDS = {
 }
 
 
-def assert_end_is_the_models(folder, archive, atoms, commands, ranks=1):
-    """Runs the commands and holds the last state against the ASE calculator."""
+def assert_end_is_the_models(folder, archive, atoms, commands, ranks=1) -> str:
+    """Runs the commands and holds the last state against the ASE calculator; what LAMMPS said."""
     pair = pair_allegro(archive, TYPE_NAMES)
     write_data(folder / "structure.data", atoms, TYPE_NAMES)
     boundary = " ".join("p" if periodic else "f" for periodic in atoms.pbc)
@@ -101,6 +106,7 @@ def assert_end_is_the_models(folder, archive, atoms, commands, ranks=1):
     forces = end.get_forces()
     np.testing.assert_allclose(energy[0], end.get_potential_energy(), rtol=0, atol=1e-10 * len(end))
     np.testing.assert_allclose(table[:, 5:8], forces, rtol=0, atol=1e-9 * max(1.0, abs(forces).max()))
+    return run.stdout
 
 
 @pytest.mark.parametrize("ranks", (1, 4))
@@ -133,3 +139,52 @@ def test_shrink_wrapped_and_mixed_boundaries(archives, tmp_path, ranks):
     atoms = Atoms("SiOH", positions=[[2, 5, 5], [3.6, 5, 5], [18, 5, 5]], cell=[20.0, 10.0, 10.0])
     commands = "change_box all boundary s m f\n" + NVE + "run 5"
     assert_end_is_the_models(tmp_path, archives["float64"], atoms, commands, ranks)
+
+
+@pytest.mark.parametrize("ranks", (1, 4))
+def test_balance_follows_shrink_wrapped_boundaries(archives, tmp_path, ranks):
+    """The box shrinks to a cluster that flies apart, and grows with it; the ranks' parts of it are cut anew."""
+    atoms = silica(seed=9, repeat=(2, 1, 1))
+    atoms.set_cell([40.0, 20.0, 20.0])
+    atoms.positions += 4.0
+    atoms.pbc = False
+    commands = "change_box all boundary s s m\nfix even all balance 5 1.0 shift xyz 10 1.05\n" + NVE
+    commands += "velocity all ramp vx -50 50 x 4 16\n"
+    commands += 'print "LENGTH $(lx)"\nrun 20\nprint "LENGTH $(lx)"\n'
+    output = assert_end_is_the_models(tmp_path, archives["float64"], atoms, commands, ranks)
+    before, after = (float(line.split()[1]) for line in output.splitlines() if line.startswith("LENGTH"))
+    assert 10.0 < before + 0.1 < after < 15.0
+
+
+FLIPS = """\
+fix shear all deform 1 xy erate 200 xz erate 400 remap x flip yes
+thermo_style custom step pe lx xy xz
+thermo 1
+fix move all nve
+run 20
+"""
+
+
+@pytest.mark.parametrize("ranks", (1, 4))
+def test_boxes_that_flip_change_nothing(archives, triclinic_silica, tmp_path, ranks):
+    """Sheared beyond half a length, LAMMPS takes another cell of the same lattice."""
+    output = assert_end_is_the_models(tmp_path, archives["float64"], triclinic_silica, FLIPS, ranks)
+    rows = re.findall(r"^ +\d+(?: +-?[\d.]+){4} *$", output, re.MULTILINE)
+    tilt = np.array([row.split()[3:] for row in rows[:21]], dtype=float)
+    assert ((np.diff(tilt, axis=0) < -1.0).sum(axis=0) > 0).all()
+
+
+def test_dump_thresholds_choose_by_the_model_s_forces(archives, triclinic_silica, tmp_path):
+    commands = """compute energy all pe/atom
+dump some all custom 1 some.dump id
+dump_modify some sort id thresh fx > 0.0 thresh c_energy < -200.0
+run 0
+undump some
+"""
+    assert_end_is_the_models(tmp_path, archives["float64"], triclinic_silica, commands, ranks=2)
+    atoms = triclinic_silica.copy()
+    atoms.calc = AllegroCalculator(archives["float64"])
+    chosen = (atoms.get_forces()[:, 0] > 0.0) & (atoms.get_potential_energies() < -200.0)
+    assert 0 < chosen.sum() < (atoms.get_forces()[:, 0] > 0.0).sum()
+    written = (tmp_path / "some.dump").read_text().partition("ITEM: ATOMS id")[2].split()
+    assert [int(number) for number in written] == list(np.flatnonzero(chosen) + 1)

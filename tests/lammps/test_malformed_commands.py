@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 
 import numpy as np
@@ -11,8 +10,8 @@ import pytest
 from allegro_dist.deploy.archive import save_archive
 from allegro_dist.simulate.calculator import AllegroCalculator
 from tests.conftest import MIXED_CUTOFFS, TYPE_NAMES, make_potential, silica
+from tests.lammps.damaged_input import Case, energies_or_messages
 from tests.lammps.lammps_run import in_lammps_frame, write_data
-from tests.lammps.test_shared_processes import run_python
 
 SOUND = [
     "newton on",
@@ -53,24 +52,6 @@ WORDS = [
     *("hybrid", "hybrid/overlay", "zero", "off", "'", '"', "$x", "${x}", "$(1/0)", "&", "#", "%s%n", "{}", "{:d}"),
     *("\\", "A" * 300, "a.pth/b", "~", "|", "<", "newton", "on", "bin", "run", "5.0", "1 2 3", "\t"),
 ]
-
-WORKER = """\
-import json
-lmp = start(world)
-outcomes = []
-for commands in json.load(open("cases.json")):
-    open(f"current.{world.rank}", "w").write(json.dumps(commands))
-    lmp.commands_string("clear\\nunits metal\\nbox tilt large")
-    try:
-        for command in commands[:1] + ["read_data structure.data"] + commands[1:]:
-            lmp.command(command)
-        outcomes.append(["energy", lmp.get_thermo("pe")])
-    except Exception as error:
-        outcomes.append(["error", str(error).replace(f" on proc {world.rank}:", ":")])
-gathered = world.gather(outcomes)
-if world.rank == 0:
-    json.dump(gathered, open("outcomes.json", "w"))
-"""
 
 
 def damaged(rng: random.Random) -> list[str]:
@@ -142,23 +123,13 @@ def assert_clean_errors_or_right_energies(folder, seed: int, num_cases: int, ran
     atoms = in_lammps_frame(silica(seed=5))
     write_data(folder / "structure.data", atoms, TYPE_NAMES)
     cases = [SOUND + END, *(damaged(rng) for _ in range(num_cases))]
-    (folder / "cases.json").write_text(json.dumps(cases))
-    try:
-        run_python(folder, WORKER, ranks)
-    except Exception as error:
-        raise AssertionError("crash or hang at " + (folder / "current.0").read_text()) from error
-    outcomes = json.loads((folder / "outcomes.json").read_text())
-    assert len(outcomes) == ranks and all(len(of_rank) == len(cases) for of_rank in outcomes)
+    outcomes = energies_or_messages(folder, [Case(commands) for commands in cases], ranks, timeout=num_cases)
     expected, num_energies = Expected(folder, atoms), 0
-    for commands, *results in zip(cases, *outcomes):
-        assert all(result == results[0] for result in results), (commands, results)
-        kind, value = results[0]
-        if kind == "error":
-            assert "ERROR" in value and len(value) > 20, (commands, value)
-        else:
+    for commands, outcome in zip(cases, outcomes, strict=True):
+        if isinstance(outcome, float):
             num_energies += 1
-            assert value == pytest.approx(expected.of(commands), rel=1e-10), commands
-    assert outcomes[0][0][0] == "energy"
+            assert outcome == pytest.approx(expected.of(commands), rel=1e-10), commands
+    assert isinstance(outcomes[0], float)
     assert num_cases // 20 < num_energies < num_cases  # both happen: the damage is neither too mild nor too heavy
 
 

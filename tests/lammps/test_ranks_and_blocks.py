@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 
 import numpy as np
@@ -10,7 +11,7 @@ from ase import Atoms
 from safetensors.torch import load
 
 from tests.conftest import TYPE_NAMES, silica
-from tests.lammps.lammps_run import LammpsResult, pair_allegro, run_lammps
+from tests.lammps.lammps_run import LammpsResult, in_lammps_frame, pair_allegro, run_lammps
 
 
 def assert_same(a: LammpsResult, b: LammpsResult, tolerance: float) -> None:
@@ -97,8 +98,14 @@ def test_memory_counts_what_torchscript_takes_for_an_edge(archives, triclinic_si
     assert f"blocks of at most {int(2**21 / (56 + bytes_per_edge))} listed neighbors" in found.output
 
 
-@pytest.mark.parametrize("grid", ["4 1 1", "1 2 2"])
+CUSTOM_GRID = "# grid of four ranks, in an order of their own\n2 2 1\n3 1 1 1\n0 1 2 1\n2 2 1 1\n1 2 2 1\n"
+
+
+@pytest.mark.parametrize(
+    "grid", ["4 1 1", "1 2 2", "2 1 2 map zyx", "* * * grid twolevel 2 2 1 1", "2 2 1 grid custom grid.txt"]
+)
 def test_processor_grid_changes_nothing(grid, on_one_rank, archives, triclinic_silica, tmp_path):
+    (tmp_path / "grid.txt").write_text(CUSTOM_GRID)
     pair = pair_allegro(archives["float64"], TYPE_NAMES)
     found = run_lammps(tmp_path, triclinic_silica, TYPE_NAMES, pair, ranks=4, processors=f"processors {grid}", steps=3)
     assert_same(found, on_one_rank, 1e-10)
@@ -127,6 +134,19 @@ def test_ranks_without_atoms_change_nothing(archives, tmp_path):
     expected = run_lammps(tmp_path, atoms, TYPE_NAMES, pair, steps=3)
     found = run_lammps(tmp_path, atoms, TYPE_NAMES, pair, ranks=4, processors="processors 4 1 1", steps=3)
     assert_same(found, expected, 1e-10)
+
+
+def test_thousands_of_atoms_on_eight_ranks_change_nothing(archives, tmp_path):
+    """4,096 atoms in half of a box, so that four ranks are empty."""
+    atoms = in_lammps_frame(silica(seed=11, repeat=(8, 8, 8)))
+    atoms.cell[0] *= 2.0
+    pair = pair_allegro(archives["float64"], TYPE_NAMES)
+    expected = run_lammps(tmp_path, atoms, TYPE_NAMES, pair)
+    found = run_lammps(tmp_path, atoms, TYPE_NAMES, pair, ranks=8, processors="processors 8 1 1")
+    assert len(atoms) == 4096 and re.search(r"Nlocal: .* 0 min", found.output)
+    assert found.energy == pytest.approx(expected.energy, rel=1e-10)
+    np.testing.assert_allclose(found.energies, expected.energies, rtol=1e-10)
+    np.testing.assert_allclose(found.forces, expected.forces, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("ranks", [1, 4])

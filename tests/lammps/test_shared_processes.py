@@ -133,11 +133,11 @@ def folder(archives, triclinic_silica, tmp_path):
     return tmp_path
 
 
-def run_python(folder, text: str, ranks: int) -> str:
+def run_python(folder, text: str, ranks: int, timeout: float = 120) -> str:
     (folder / "script.py").write_text(PYTHON + text)
     command = [str(MPIEXEC), "-n", str(ranks), sys.executable, "-m", "mpi4py", "script.py"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout)
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
     return run.stdout
 
