@@ -59,7 +59,7 @@ class TrainingBackward : private TrainingTrack<T, L> {
     }
     readout();
     for (int t = 0; t < p_.num_layers; ++t)
-      this->clear(w_.environment_adjoint[t], static_cast<long>(D) * c_.num_atoms * channels_);
+      clear(w_.environment_adjoint[t], static_cast<long>(D) * c_.num_atoms * channels_);
     for (int k = p_.num_dense - 1; k >= p_.num_two_body; --k) {
       layer_adjoint(k);
       if (p_.dense[k].projection >= 0) track_adjoint(k);

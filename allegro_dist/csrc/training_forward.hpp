@@ -29,7 +29,7 @@ class TrainingForward : private TrainingTrack<T, L> {
     }
     energies();
     for (int t = 0; t < p_.num_layers; ++t)
-      this->clear(c_.environment_gradient[t], static_cast<long>(D) * c_.num_atoms * channels_);
+      clear(c_.environment_gradient[t], static_cast<long>(D) * c_.num_atoms * channels_);
     for (int k = p_.num_dense - 1; k >= p_.num_two_body; --k) {
       layer_backward(k);
       if (p_.dense[k].projection >= 0) track_backward(k);

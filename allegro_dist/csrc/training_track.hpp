@@ -3,6 +3,7 @@
 #pragma once
 
 #include "harmonics.hpp"
+#include "kernel/product.hpp"
 #include "training_rows.hpp"
 
 namespace allegro_dist {
@@ -91,10 +92,6 @@ class TrainingTrack : protected TrainingRows<T> {
         }
   }
 
-  void clear(T *array, long count) const {
-    for (long i = 0; i < count; i += n) store(array + i, V{});
-  }
-
   // --- atom -> edges ------------------------------------------------------------------------------------------------
 
   // asked[e] = sum_lm first[lm] Y_lm (+ second[lm] dY_lm): what an environment asks of the layer that it reads.
@@ -160,31 +157,15 @@ class TrainingTrack : protected TrainingRows<T> {
   const Contraction<T> &terms_of(int t, int step) const { return step ? p_.proceed[t - step] : p_.start[t]; }
 
   __attribute__((noinline)) void contract(int t) const {
-    for (int a = 0; a < c_.num_atoms; ++a)
+    for (int a = 0; a < c_.num_atoms; ++a) {
+      int rows[D];
+      for (int i = 0; i < D; ++i) rows[i] = row(a, i) * channels_;
       for (int step = 0; step <= t; ++step) {
-        const Contraction<T> &terms = terms_of(t, step);
-        const T *const g = c_.environment[t - step];
         const T *const before = step ? adjoint_of(c_.adjoint[t], t, step - 1, a) : nullptr;
-        T *const q = adjoint_of(c_.adjoint[t], t, step, a);
-        int rows[D];
-        for (int i = 0; i < D; ++i) rows[i] = row(a, i) * channels_;
-        clear(q, p_.num_outputs[t - step] * channels_);
-        for (int i = 0; i < terms.num_groups; ++i) {
-          const TermGroup group = terms.groups[i];
-          const T *const weights = p_.path_weights[t - step] + group.path * channels_;
-          for (int u = 0; u < channels_; u += n) {
-            V total = V{};
-            for (int k = group.begin; k < group.end; ++k) {
-              const Term<T> &term = terms.terms[k];
-              V x = load(g + rows[term.b] + u) * term.value;
-              if (before) x *= load(before + term.c * channels_ + u);
-              total += x;
-            }
-            T *const place = q + group.a * channels_ + u;
-            store(place, load(place) + total * load(weights + u));
-          }
-        }
+        product_forward(terms_of(t, step), p_.path_weights[t - step], p_.num_outputs[t - step], channels_, rows,
+                        c_.environment[t - step], before, adjoint_of(c_.adjoint[t], t, step, a));
       }
+    }
   }
 
   // The tangent of q_t from those of the G's.
@@ -226,31 +207,11 @@ class TrainingTrack : protected TrainingRows<T> {
       int rows[D];
       for (int i = 0; i < D; ++i) rows[i] = row(a, i) * channels_;
       for (int step = t; step >= 0; --step) {
-        const Contraction<T> &terms = terms_of(t, step);
-        const T *const g = c_.environment[t - step];
-        T *const g_gradient = c_.environment_gradient[t - step];
-        const T *const q = step ? adjoint_of(c_.adjoint[t], t, step - 1, a) : nullptr;
         T *const before = w_.steps[step % 2];
         if (step) clear(before, p_.num_outputs[t - step + 1] * channels_);
-        for (int i = 0; i < terms.num_groups; ++i) {
-          const TermGroup group = terms.groups[i];
-          const T *const weights = p_.path_weights[t - step] + group.path * channels_;
-          for (int u = 0; u < channels_; u += n) {
-            const V out = load(after + group.a * channels_ + u) * load(weights + u);
-            for (int k = group.begin; k < group.end; ++k) {
-              const Term<T> &term = terms.terms[k];
-              const V scaled = out * term.value;
-              T *const to_g = g_gradient + rows[term.b] + u;
-              if (!step) {
-                store(to_g, load(to_g) + scaled);
-                continue;
-              }
-              T *const to_q = before + term.c * channels_ + u;
-              store(to_g, load(to_g) + scaled * load(q + term.c * channels_ + u));
-              store(to_q, load(to_q) + scaled * load(g + rows[term.b] + u));
-            }
-          }
-        }
+        product_backward(terms_of(t, step), p_.path_weights[t - step], channels_, rows, c_.environment[t - step],
+                         step ? adjoint_of(c_.adjoint[t], t, step - 1, a) : nullptr, after,
+                         c_.environment_gradient[t - step], before);
         after = before;
       }
     }

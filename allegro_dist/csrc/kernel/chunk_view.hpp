@@ -1,5 +1,6 @@
 // What all phases of the CPU kernel see of a chunk: its plan, its memory, and where things stand in it. Everything in
-// this folder is included by fused_kernel.cpp alone, once per instruction set, and uses no standard library template.
+// this folder is included by fused_kernel.cpp, product.hpp by training_kernel.cpp, too, once per instruction set, and
+// uses no standard library template.
 #pragma once
 
 #include "fused_kernel.hpp"
