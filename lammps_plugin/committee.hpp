@@ -30,6 +30,7 @@ class Committee {
   double bytes_per_edge() const;  // of all members: memory that one is done with may stay with it
 
   bool builds_edges() const;
+  double free_memory() const { return member(0).free_memory(); }  // of the GPU that all members share
 
   // Every member's results. Throws as Engine::evaluate does.
   void evaluate(const EdgeBlock &block, int worker, std::vector<Evaluation> &results) const;

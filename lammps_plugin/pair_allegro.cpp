@@ -18,6 +18,7 @@
 #include "left_out_pairs.hpp"
 #include "memory.h"
 #include "neighbor.h"
+#include "node_ranks.hpp"
 #include "stop_signals.hpp"
 #include "universe.h"
 #include "update.h"
@@ -33,14 +34,9 @@ namespace {
 // One block takes a core about a millisecond, a turn of another process several.
 constexpr int slots_per_thread = 8;
 
-int rank_on_node(MPI_Comm world) {
-  MPI_Comm node;
-  int rank;
-  MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
-  MPI_Comm_rank(node, &rank);
-  MPI_Comm_free(&node);
-  return rank;
-}
+// Of a GPU's free memory that neighbor lists may take by themselves: an atom's list, with its skin, takes 4 bytes for
+// each of some 100 neighbors; its position, forces and sums, with those of ghosts, at most as much.
+constexpr double share_of_lists = 0.5;
 
 std::string joined(const std::vector<std::string> &names) {
   std::string text;
@@ -104,15 +100,23 @@ void PairAllegro::coeff(int narg, char **arg) {
   open_archives({arg + 2, arg + 2 + num_archives});
   map_types(atom->ntypes, arg + 2 + num_archives);
   for (int k = 0; k < num_archives; ++k) report(k);
-  if (options_.memory > 0 && comm->me == 0)
-    utils::logmesg(lmp, "allegro: memory {:g} MB: blocks of at most {} listed neighbors\n", options_.memory / 0x1p20,
-                   listed_at_once());
+  bound_memory();
+}
+
+// What the user says; else, where lists are on a GPU, what is free there for this rank's. Partitions may share it.
+void PairAllegro::bound_memory() {
+  const double share = allegro_dist::share_of_device(committee_.free_memory(), committee_.member(0).device(), world);
+  const bool is_default = options_.memory == 0.0;
+  memory_ = is_default ? share_of_lists * share / universe->nworlds : options_.memory;
+  if (memory_ > 0 && comm->me == 0)
+    utils::logmesg(lmp, "allegro: memory {:g} MB{}: blocks of at most {} listed neighbors\n", memory_ / 0x1p20,
+                   is_default ? " (of a rank's share of " + committee_.member(0).device() + ")" : "", listed_at_once());
 }
 
 void PairAllegro::open_archives(const std::vector<std::string> &paths) {
   std::string failure;
   // Partitions of a run lie one after another: their ranks take GPUs in turn, too.
-  const int local_rank = universe->root_proc[universe->iworld] + rank_on_node(world);
+  const int local_rank = universe->root_proc[universe->iworld] + allegro_dist::rank_on_node(world);
   try {
     committee_.open(paths, {options_.device, local_rank, comm->nthreads, options_.evaluator});
     const int num_workers = committee_.num_workers();
@@ -190,12 +194,12 @@ double PairAllegro::init_one(int i, int j) {
 long PairAllegro::listed_at_once() const {
   if (options_.block_edges > 0) return options_.block_edges;
   const long preferred = committee_.builds_edges() ? 0 : committee_.preferred_block_edges();
-  if (options_.memory == 0.0) return preferred;
+  if (memory_ == 0.0) return preferred;
   const int num_results = committee_.size() > 1 ? committee_.size() + 1 : 1;
   const double own = allegro_dist::EdgeBuilder::bytes_per_edge + num_results * 3.0 * sizeof(double);
   const double bytes = committee_.num_workers() * committee_.bytes_per_edge() +
                        (preferred ? static_cast<double>(slots_.size()) * own : 0.0);
-  const long fitting = std::max(1L, static_cast<long>(options_.memory / bytes));
+  const long fitting = std::max(1L, static_cast<long>(memory_ / bytes));
   return preferred ? std::min(preferred, fitting) : fitting;
 }
 

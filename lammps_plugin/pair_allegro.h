@@ -53,6 +53,7 @@ class PairAllegro : public Pair {
   void open_archives(const std::vector<std::string> &paths);
   void map_types(int num_elements, char **names);
   void report(int member) const;
+  void bound_memory();
   long listed_at_once() const;
   std::string evaluate(bool wants_deviation);
   std::string run_blocks(bool wants_deviation);
@@ -66,6 +67,7 @@ class PairAllegro : public Pair {
   void end_run();
 
   allegro_dist::PairOptions options_;
+  double memory_ = 0.0;  // bytes that blocks, or lists on a GPU, may take; 0: no limit
   allegro_dist::Committee committee_;
   allegro_dist::TypeMap types_;
   allegro_dist::Units units_;  // of this run, which update knows

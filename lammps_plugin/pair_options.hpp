@@ -9,7 +9,7 @@ namespace allegro_dist {
 struct PairOptions {
   std::string device = "auto", evaluator = "auto";  // judged by the engine
   int block_edges = 0;                              // 0: as the evaluator and the memory have it
-  double memory = 0.0;                              // bytes that the blocks of a rank may take; 0: no limit
+  double memory = 0.0;                              // bytes that the blocks of a rank may take; 0: not said
   bool takes_mean = true;                           // of a committee, else its first member
 };
 

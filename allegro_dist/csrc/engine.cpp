@@ -137,6 +137,7 @@ class ArchiveEngine final : public Engine {
   }
 
   bool builds_edges() const override { return archive_.evaluator->builds_edges(); }
+  double free_memory() const override { return archive_.evaluator->free_memory(); }
 
   AtomResults evaluate(const ListedAtoms &atoms, const AtomSums &asked) override {
     const ListEvaluation found = archive_.evaluator->evaluate(atoms, asked);

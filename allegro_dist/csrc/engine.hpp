@@ -110,6 +110,7 @@ class Engine {
   // Whether it would rather have the atoms with their neighbor list: where edges are built on a GPU. One caller at a
   // time. Results are the same in every run. Throws as above.
   virtual bool builds_edges() const = 0;
+  virtual double free_memory() const = 0;  // bytes that are free now on that GPU; 0 where there is none
   virtual AtomResults evaluate(const ListedAtoms &atoms, const AtomSums &asked) = 0;
 };
 

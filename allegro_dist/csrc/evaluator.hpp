@@ -29,6 +29,7 @@ class Evaluator {
   virtual int num_workers() const { return 1; }
   virtual double bytes_per_edge() const { return 0.0; }  // of a block, where memory grows with it
   virtual bool builds_edges() const { return false; }
+  virtual double free_memory() const { return 0.0; }  // bytes, on a GPU where it builds edges
   virtual ListEvaluation evaluate(const ListedAtoms &, const AtomSums &) {
     throw std::logic_error("evaluator " + name() + " wants blocks of edges");
   }

@@ -81,6 +81,10 @@ class GpuEvaluator final : public Evaluator {
   int preferred_block_edges() const override { return block_edges; }
   double bytes_per_edge() const override { return sizeof(int); }  // of a neighbor list
   bool builds_edges() const override { return true; }
+  double free_memory() const override {
+    gpu::use_device(device_number_);
+    return gpu::free_memory();
+  }
 
   void evaluate(const EdgeBlock &block, int /*worker*/, double *atomic_energy, double *edge_gradient) override {
     gpu::use_device(device_number_);

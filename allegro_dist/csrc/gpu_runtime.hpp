@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -35,6 +36,13 @@ inline int device_count() {
 }
 inline void use_device(int device) {
   check(cudaSetDevice(device), "cannot use the device");
+}
+
+// Bytes, on the device in use, of which other processes may take some, too.
+inline double free_memory() {
+  std::size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "cannot ask for the memory");
+  return static_cast<double>(free);
 }
 
 inline std::string in_megabytes(std::size_t bytes) {
@@ -170,6 +178,11 @@ void launch(const Stream &stream, int blocks, const Work &work) {
 constexpr const char *kind = "emulated";
 
 inline void use_device(int) {}
+// As large as a test says, in bytes.
+inline double free_memory() {
+  const char *const bytes = std::getenv("ALLEGRO_EMULATED_MEMORY");
+  return bytes ? std::atof(bytes) : 0x1p36;
+}
 inline MemorySource device_memory() {
   return host_memory();
 }

@@ -98,6 +98,25 @@ def test_memory_bounds_the_list_on_the_device(archives, triclinic_silica, tmp_pa
     assert "blocks of at most 5120 listed neighbors" in found.output  # 4 bytes each
 
 
+@pytest.mark.parametrize("ranks, megabytes", [(1, 32), (2, 32), (5, 16)])
+def test_memory_is_by_default_a_share_of_what_is_free(
+    ranks, megabytes, archives, triclinic_silica, tmp_path, monkeypatch
+):
+    """Half of it; there are four emulated GPUs, and the fifth rank shares the first one's."""
+    monkeypatch.setenv("ALLEGRO_EMULATED_MEMORY", str(64 * 2**20))
+    found = run(tmp_path, archives["float64"], triclinic_silica, "emulated", ranks=ranks)
+    listed = megabytes * 2**20 // 4
+    assert f"memory {megabytes} MB (of a rank's share of emulated:0): blocks of at most {listed} " in found.output
+
+
+def test_lists_beyond_the_default_go_in_parts(archives, triclinic_silica, tmp_path, monkeypatch):
+    whole = run(tmp_path, archives["float64"], triclinic_silica, "emulated", steps=2)
+    monkeypatch.setenv("ALLEGRO_EMULATED_MEMORY", "2000")
+    parts = run(tmp_path, archives["float64"], triclinic_silica, "emulated", steps=2)
+    assert "blocks of at most 250 listed neighbors" in parts.output
+    np.testing.assert_array_equal(parts.forces, whole.forces)
+
+
 def test_ranks_without_atoms_change_nothing(archives, tmp_path):
     atoms = silica(seed=9)
     atoms.set_cell([60.0, 20.0, 20.0])
