@@ -105,6 +105,22 @@ class Engine:
             raise RuntimeError(message.value.decode(errors="replace"))
         return energy, gradient
 
+    def evaluate_atoms(
+        self, edge_vectors: npt.ArrayLike, edge_index: npt.ArrayLike, atom_types: npt.ArrayLike
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Energies and gradients of all atoms of a structure, each of them a center, from what models take.
+
+        Args:
+            edge_vectors: [E, 3] r_neighbor - r_center, Angstrom.
+            edge_index: [2, E] centers and neighbors, sorted by center.
+            atom_types: [N] model types.
+
+        Returns: atomic_energy [N] eV, edge_gradient [E, 3] eV/Angstrom.
+        """
+        types, (centers, neighbors) = np.asarray(atom_types), np.asarray(edge_index)
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(centers, minlength=len(types)))])
+        return self.evaluate(types, offsets, edge_vectors, types[neighbors])
+
 
 def _pointer(array: npt.NDArray[Any]) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)

@@ -69,16 +69,16 @@ def choose_tables(
         save_archive(path, potential)
         exact = Engine(path, evaluator="fused", dtype="float64", table_intervals=0)
         forces = [_forces(exact, probe) for probe in probes]
-        gradient = _evaluate(exact, pairs)[1]
+        gradient = exact.evaluate_atoms(*pairs)[1]
         force_rms = _rms(np.concatenate(forces))
         for intervals in CANDIDATES:
             engine = Engine(path, evaluator="fused", dtype="float64", table_intervals=intervals)
             changes = [_forces(engine, probe) - force for probe, force in zip(probes, forces, strict=True)]
-            found = TableError(_rms(np.concatenate(changes)), _rms(_evaluate(engine, pairs)[1] - gradient))
+            found = TableError(_rms(np.concatenate(changes)), _rms(engine.evaluate_atoms(*pairs)[1] - gradient))
             if max(found) <= tolerance * force_rms:
                 largest = max(
                     float(np.abs(a - b).max())
-                    for a, b in zip(_evaluate(engine, cluster), _evaluate(exact, cluster), strict=True)
+                    for a, b in zip(engine.evaluate_atoms(*cluster), exact.evaluate_atoms(*cluster), strict=True)
                 )
                 measured = {"force_error": found.forces, "pair_error": found.pairs, "force_rms": force_rms}
                 return Tables(intervals, 2 * largest), {"relative_tolerance": tolerance} | measured
@@ -102,14 +102,8 @@ def _lone_pairs(potential: Potential, shortest: float) -> Probe:
     return Probe(lengths.unsqueeze(1) * direction, index, types)
 
 
-def _evaluate(engine: Engine, probe: Probe) -> tuple[np.ndarray, np.ndarray]:
-    types, index = probe.atom_types.numpy(), probe.edge_index.numpy()
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(index[0], minlength=len(types)))])
-    return engine.evaluate(types, offsets, probe.edge_vectors.numpy(), types[index[1]])
-
-
 def _forces(engine: Engine, probe: Probe) -> np.ndarray:
-    gradient = torch.from_numpy(_evaluate(engine, probe)[1])
+    gradient = torch.from_numpy(engine.evaluate_atoms(*probe)[1])
     return assemble_forces(gradient, probe.edge_index, len(probe.atom_types)).numpy()
 
 

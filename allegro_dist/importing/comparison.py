@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,9 +38,7 @@ def by_potential(potential: Potential) -> Evaluate:
 
 def by_engine(engine: Engine) -> Evaluate:
     def evaluate(graph: Graph) -> tuple[Tensor, Tensor]:
-        types, (centers, neighbors) = graph.atom_types.numpy(), graph.edge_index.numpy()
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(centers, minlength=len(types)))])
-        energy, gradient = engine.evaluate(types, offsets, graph.edge_vectors.numpy(), types[neighbors])
+        energy, gradient = engine.evaluate_atoms(graph.edge_vectors, graph.edge_index, graph.atom_types)
         return torch.from_numpy(energy), torch.from_numpy(gradient)
 
     return evaluate

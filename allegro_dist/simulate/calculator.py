@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
@@ -95,9 +94,7 @@ class AllegroCalculator(Calculator):
         one atom of each type that stands for all neighbors.
         """
         if self.engine is not None:
-            centers, neighbors = index.numpy()
-            offsets = np.concatenate([[0], np.cumsum(np.bincount(centers, minlength=len(types)))])
-            arrays = self.engine.evaluate(types.numpy(), offsets, vectors.numpy(), types.numpy()[neighbors])
+            arrays = self.engine.evaluate_atoms(vectors, index, types)
             return torch.from_numpy(arrays[0]), torch.from_numpy(arrays[1])
         num_types, device = len(self.archive.type_names), self.archive.device
         ends = torch.cumsum(torch.bincount(index[0], minlength=len(types)), 0)

@@ -20,10 +20,8 @@ def potential():
 
 
 def fused_forces(engine: Engine, probe: Probe) -> np.ndarray:
-    types, index = probe.atom_types.numpy(), probe.edge_index.numpy()
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(index[0], minlength=len(types)))])
-    gradient = engine.evaluate(types, offsets, probe.edge_vectors.numpy(), types[index[1]])[1]
-    return assemble_forces(torch.from_numpy(gradient), probe.edge_index, len(types)).numpy()
+    gradient = torch.from_numpy(engine.evaluate_atoms(*probe)[1])
+    return assemble_forces(gradient, probe.edge_index, len(probe.atom_types)).numpy()
 
 
 def test_tables_meet_their_tolerance_on_other_structures(potential, tmp_path):

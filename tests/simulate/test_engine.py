@@ -47,6 +47,12 @@ def test_engine_equals_the_archive_in_python(engine, path, block):
     np.testing.assert_allclose(got_gradient, gradient, rtol=0, atol=1e-13 * max(1.0, np.abs(gradient).max()))
 
 
+def test_atoms_are_evaluated_as_their_block_is(engine, block):
+    arrays, tensors = block
+    for a, b in zip(engine.evaluate_atoms(*tensors), engine.evaluate(*arrays), strict=True):
+        assert np.array_equal(a, b)
+
+
 def test_arrays_of_other_types_and_strides_are_taken(engine, block):
     (types, offsets, vectors, neighbors), _ = block
     expected = engine.evaluate(types, offsets, vectors, neighbors)
