@@ -7,8 +7,6 @@ that a run folder always holds what was really used.
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +15,7 @@ import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
+from allegro_dist.config_errors import explain
 from allegro_dist.files import write_atomically
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -195,6 +194,21 @@ class ScheduleConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class RecoveryConfig:
+    """What happens when training breaks down: it goes back to its best state, at a lower rate."""
+
+    max_times: Annotated[int, Field(ge=0)] = 3
+    """Breakdowns survived; the next ends the run (0: the first)."""
+    factor: Fraction = 0.5
+    """Multiplies the learning rate from then on, at every breakdown."""
+    jump: Annotated[float, Field(gt=1)] = 10.0
+    """A validation loss above so many times the best one is a sign of it."""
+    patience: Count = 3
+    """Such validations in a row make a breakdown. One that is not finite does at once, and so do ten steps in a row
+    with gradients that are not finite."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainingConfig:
     """How the weights are found."""
 
@@ -229,6 +243,7 @@ class TrainingConfig:
     """Epochs between checkpoints of the complete state (one is also written at the end and on SIGTERM)."""
     loss: LossConfig = Field(default_factory=LossConfig)
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
+    recovery: RecoveryConfig = Field(default_factory=RecoveryConfig)
     step: Literal["auto", "fused", "eager"] = "auto"
     """How energies, forces and the derivatives of the loss are computed: by the compiled training step (Allegro models
     on CPUs, several times faster), or by torch's operations, anywhere. The same numbers to rounding; auto takes the
@@ -308,7 +323,7 @@ def from_dict(cls: type, values: dict[str, Any], source: str = "configuration") 
     try:
         return TypeAdapter(cls).validate_python(values)
     except ValidationError as error:
-        lines = [_explain(cls, e) for e in error.errors(include_url=False)]
+        lines = [explain(cls, e) for e in error.errors(include_url=False)]
         raise ConfigError(f"{source}: " + "; ".join(dict.fromkeys(lines))) from None
 
 
@@ -369,29 +384,3 @@ def _index(entries: list[Any], name: str, item: str) -> int:
     if not name.isdecimal() or int(name) >= len(entries):
         raise ConfigError(f"override '{item}': '{name}' is not one of the list's {len(entries)} entries, from 0")
     return int(name)
-
-
-def _explain(cls: type, error: Any) -> str:
-    """One line for a pydantic error; for an unknown key, the nearest known one."""
-    location = [str(part) for part in error["loc"] if not str(part).startswith(("function-", "constrained-"))]
-    key = ".".join(location) or "(top level)"
-    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        known = _fields_at(cls, location[:-1])
-        near = difflib.get_close_matches(location[-1], known, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else f"; known keys: {', '.join(known)}"
-        return f"unknown key '{key}'{hint}"
-    if error["type"] in ("missing", "missing_argument"):
-        return f"missing key '{key}'"
-    return f"'{key}': {error['msg']}, got {error.get('input')!r}"
-
-
-def _fields_at(cls: type, location: list[str]) -> list[str]:
-    """Names of the fields of the section at `location` below `cls`."""
-    import typing
-
-    for name in location:
-        hints = typing.get_type_hints(cls)
-        if not dataclasses.is_dataclass(hints.get(name)):
-            return []
-        cls = hints[name]
-    return [f.name for f in dataclasses.fields(cls)]

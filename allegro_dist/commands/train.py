@@ -13,8 +13,8 @@ from allegro_dist.deploy import archive
 from allegro_dist.documented import documented
 from allegro_dist.potential import Potential
 from allegro_dist.training.checkpoint import load_run, read
-from allegro_dist.training.loop import DivergedError
 from allegro_dist.training.outcomes import write_sweep
+from allegro_dist.training.recovery import DivergedError
 from allegro_dist.training.run import Interrupted, train
 from allegro_dist.training.several import PlannedRun, committee, grid, train_all
 

@@ -24,15 +24,12 @@ from allegro_dist.training.loss import batch_loss, loss_weights
 from allegro_dist.training.metrics import ErrorSums
 from allegro_dist.training.optimizer import make_optimizer
 from allegro_dist.training.prediction import Errors, errors_of, predict
+from allegro_dist.training.recovery import Recovery
 from allegro_dist.training.sampler import balanced_shares, epoch_batches
 from allegro_dist.training.schedule import Schedule, run_progress
 
 MAX_REFUSED = 10
-"""Consecutive steps with gradients that are not finite, after which training stops."""
-
-
-class DivergedError(RuntimeError):
-    """Training produces no finite gradients any more."""
+"""Consecutive steps with gradients that are not finite, which are a breakdown."""
 
 
 class Best:
@@ -69,6 +66,8 @@ class Trainer:
         self.schedule = Schedule(config.schedule)
         self.train_errors = self._new_sums()
         self.best = Best()
+        self.recovery = Recovery(config.recovery)
+        self.recovery.keep(0, self._learned())
 
         self.epoch = self.position = self.num_steps = 0
         self.num_refused = self.refused_in_a_row = 0
@@ -84,7 +83,7 @@ class Trainer:
     def step(self, indices: list[int]) -> bool:
         """One step on a global batch; False when a rank was told to stop."""
         progress = self.progress()
-        self.learning_rate = self.config.learning_rate * self.schedule.factor(progress)
+        self.learning_rate = self.config.learning_rate * self.schedule.factor(progress) * self.recovery.rate_factor
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
         self.flat.zero_gradients()
@@ -103,9 +102,13 @@ class Trainer:
             for errors, batch in passes:
                 self.train_errors.add(errors, batch)
         else:
-            self._refuse(indices)
+            self.num_refused += 1
+            self.refused_in_a_row += 1
         self.num_steps += 1
         self.position += 1
+        if self.refused_in_a_row == MAX_REFUSED:
+            what = "steps in a row had gradients that are not finite, the last with training frames"
+            self._recover(f"{MAX_REFUSED} {what} {indices}")
         return not stop
 
     def _share(self, indices: list[int]) -> list[int]:
@@ -124,15 +127,15 @@ class Trainer:
         batch_loss(errors, batch, coefficients).backward()
         return errors.detached(), batch
 
-    def _refuse(self, indices: list[int]) -> None:
-        self.num_refused += 1
-        self.refused_in_a_row += 1
-        if self.refused_in_a_row >= MAX_REFUSED:
-            raise DivergedError(
-                f"{MAX_REFUSED} steps in a row had gradients that are not finite (epoch {self.epoch + 1}, step "
-                f"{self.num_steps + 1}, training frames {indices}). Lower training.learning_rate (now "
-                f"{self.config.learning_rate}), or look for frames with atoms that nearly touch or with extreme labels"
-            )
+    def _recover(self, reason: str) -> None:
+        """Go back to the best state, at a lower rate; raises DivergedError."""
+        rate = self.config.learning_rate * self.recovery.rate_factor
+        self._take(self.recovery.go_back(self._present_epoch(), self.num_steps, reason, rate))
+        self.refused_in_a_row = 0
+
+    def _present_epoch(self) -> int:
+        """The epoch under way, counted from 1."""
+        return self.epoch + (self.position > 0)
 
     # --- epochs ------------------------------------------------------------------------------------------------------
 
@@ -152,7 +155,10 @@ class Trainer:
                 return
 
     def validate(self) -> dict[str, Any]:
-        """Validate the averaged weights, remember them if they are the best; returns the line for metrics.jsonl."""
+        """Validate the averaged weights, remember them if they are the best; returns the line for metrics.jsonl.
+
+        Goes back where they show that training broke down; raises DivergedError.
+        """
         self.potential.eval()
         with self.average.applied():
             sums = error_sums(self.evaluator, self.val_batches, self.train_errors.type_names, self.ranks.device).reduce(
@@ -162,11 +168,14 @@ class Trainer:
         # All that ranks do together is done: where one is lost, the state is still that of the last step.
         loss = sums.loss(self.config.loss)
         self.schedule.end_epoch(loss)
-        number = self.epoch + (self.position > 0)
-        if loss < self.best.loss:
+        number = self._present_epoch()
+        if breakdown := self.recovery.judge(loss, self.best.loss):
+            self._recover(breakdown)
+        elif loss < self.best.loss:
             self.best.epoch, self.best.loss, self.best.errors = number, loss, sums.result()
             with self.average.applied():
                 self.best.weights = self._weights()
+            self.recovery.keep(number, self._learned())
         return {
             "epoch": number,
             "step": self.num_steps,
@@ -175,6 +184,7 @@ class Trainer:
             "train": {"loss": trained.loss(self.config.loss), **trained.result()},
             "val": {"loss": loss, **sums.result()},
             "refused_steps": self.num_refused,
+            "recoveries": len(self.recovery.events),
         }
 
     def end_epoch(self) -> None:
@@ -228,6 +238,16 @@ class Trainer:
     def _weights(self) -> dict[str, torch.Tensor]:
         return {name: value.detach().clone() for name, value in self.potential.state_dict().items()}
 
+    def _learned(self) -> dict[str, Any]:
+        """What steps have made of the weights; still theirs to change."""
+        return {"weights": self._weights(), **self.average.state(), "optimizer": self.optimizer.state_dict()}
+
+    def _take(self, learned: dict[str, Any]) -> None:
+        """Have these weights from now on, with averages and moments of their own."""
+        self.potential.load_state_dict(learned["weights"])
+        self.average.restore(learned)
+        self.optimizer.load_state_dict(learned["optimizer"])
+
     def _new_sums(self) -> ErrorSums:
         return ErrorSums(self.potential.parameters_used.type_names, self.ranks.device)
 
@@ -236,10 +256,9 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """All that a later process needs to go on to the bit."""
         return {
-            "weights": self._weights(),
-            **self.average.state(),
-            "optimizer": self.optimizer.state_dict(),
+            **self._learned(),
             "schedule": self.schedule.state(),
+            "recovery": self.recovery.state(),
             "train_errors": self.train_errors.reduce(self.ranks).sums,
             "best": vars(self.best),
             "rng": torch.get_rng_state(),
@@ -261,9 +280,11 @@ class Trainer:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
-        self.potential.load_state_dict(state["weights"])
-        self.average.restore(state)
-        self.optimizer.load_state_dict(state["optimizer"])
+        self._take(state)
+        if "recovery" in state:
+            self.recovery.restore(state["recovery"])
+        else:  # a checkpoint from before there was any
+            self.recovery.keep(state["epoch"], self._learned())
         self.schedule.restore(state["schedule"])
         if self.ranks.is_main:  # the saved sums are those of all ranks
             self.train_errors.sums.copy_(state["train_errors"])

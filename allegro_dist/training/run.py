@@ -114,6 +114,7 @@ def _epochs(trainer: Trainer, display: ProgressDisplay, log: RunLog, folder: Pat
     while not trainer.finished():
         for go_on in trainer.run_epoch():
             display.update(trainer.epoch + 1, trainer.progress(), trainer.learning_rate)
+            _tell(trainer, display)
             if not go_on:
                 _save(trainer, folder, identity)
                 return trainer.stop_signal or signal.SIGTERM
@@ -121,6 +122,7 @@ def _epochs(trainer: Trainer, display: ProgressDisplay, log: RunLog, folder: Pat
             record = trainer.validate()
             log.append(record)
             display.epoch(record, trainer.progress())
+            _tell(trainer, display)
         if trainer.position < trainer.num_batches:  # out of time: what is left of the epoch is for a longer run
             break
         trainer.end_epoch()
@@ -128,7 +130,18 @@ def _epochs(trainer: Trainer, display: ProgressDisplay, log: RunLog, folder: Pat
             _save(trainer, folder, identity)
     _save(trainer, folder, identity)
     display.message(f"stopped: {trainer.finished()}")
+    if broken := trainer.recovery.events:
+        steps = ", ".join(str(event["step"]) for event in broken)
+        display.message(
+            f"training broke down and went back {len(broken)} times (steps {steps}): lower its learning_rate"
+        )
     return 0
+
+
+def _tell(trainer: Trainer, display: ProgressDisplay) -> None:
+    """Say what the trainer has undone."""
+    for message in trainer.recovery.tell():
+        display.message(message)
 
 
 def _save(trainer: Trainer, folder: Path, identity: dict[str, Any], writer: str = "") -> None:
@@ -177,6 +190,7 @@ def finish(folder: Path, config: RunConfig, frames: Frames, records: list[dict[s
         "epochs": trainer.epoch,
         "steps": trainer.num_steps,
         "refused_steps": trainer.num_refused,
+        "recoveries": trainer.recovery.events,
         "minutes": trainer.minutes,
         "num_weights": trainer.num_weights,
         "data": {"digest": frames.digest, "train": len(frames.train), "val": len(frames.val), "test": len(frames.test)},

@@ -20,8 +20,8 @@ import yaml
 from allegro_dist.config import ConfigError, RunConfig, to_dict
 from allegro_dist.training import checkpoint
 from allegro_dist.training.distributed import alone, gather, start_ranks, stop_ranks
-from allegro_dist.training.loop import DivergedError
 from allegro_dist.training.provenance import describe_files
+from allegro_dist.training.recovery import DivergedError
 from allegro_dist.training.run import train_on
 from allegro_dist.training.start import LoadPotential
 

@@ -19,7 +19,8 @@ from allegro_dist.files import FileError
 from allegro_dist.training import checkpoint
 from allegro_dist.training.checkpoint import CheckpointError, load_run
 from allegro_dist.training.evaluate import evaluate_potential
-from allegro_dist.training.loop import DivergedError, Trainer
+from allegro_dist.training.loop import Trainer
+from allegro_dist.training.recovery import DivergedError
 from allegro_dist.training.run import train
 from tests.training.runs import TRAIN_SCRIPT, small_run, write_frames
 

@@ -11,8 +11,8 @@ import torch
 from allegro_dist.cli import main
 from allegro_dist.config import ConfigError, RunConfig, dump, from_dict
 from allegro_dist.training import checkpoint, several
-from allegro_dist.training.loop import DivergedError
 from allegro_dist.training.outcomes import sweep_table
+from allegro_dist.training.recovery import DivergedError
 from allegro_dist.training.run import train
 from allegro_dist.training.several import committee, grid
 from tests.training import ranks

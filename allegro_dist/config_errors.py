@@ -1,0 +1,32 @@
+"""What is wrong with a configuration, in one line each: pydantic's errors in the words of config.py."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from typing import Any
+
+
+def explain(cls: type, error: Any) -> str:
+    """One line for a pydantic error; for an unknown key, the nearest known one."""
+    location = [str(part) for part in error["loc"] if not str(part).startswith(("function-", "constrained-"))]
+    key = ".".join(location) or "(top level)"
+    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _fields_at(cls, location[:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else f"; known keys: {', '.join(known)}"
+        return f"unknown key '{key}'{hint}"
+    if error["type"] in ("missing", "missing_argument"):
+        return f"missing key '{key}'"
+    return f"'{key}': {error['msg']}, got {error.get('input')!r}"
+
+
+def _fields_at(cls: type, location: list[str]) -> list[str]:
+    """Names of the fields of the section at `location` below `cls`."""
+    for name in location:
+        hints = typing.get_type_hints(cls)
+        if not dataclasses.is_dataclass(hints.get(name)):
+            return []
+        cls = hints[name]
+    return [f.name for f in dataclasses.fields(cls)]
