@@ -53,8 +53,21 @@ def our_model(frames: list, r_max: float, family: str = "allegro"):
     return graphs, potential.train()
 
 
+def make_step(optimizer, predict, energy, forces, num_atoms):
+    """A function that makes one training step of a model; `predict` gives energies and forces of the batch."""
+
+    def step() -> None:
+        found_energy, found_forces = predict()
+        loss = ((found_energy - energy) / num_atoms).square().mean() + (found_forces - forces).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
 def our_step(frames: list, r_max: float, kind: str):
-    """A function that makes one training step of allegro_dist's model, fused or eager; 2022: of that form, eager."""
+    """A training step of allegro_dist's model, fused or eager; 2022: of that form, eager."""
     import torch
 
     from allegro_dist.data.graph import collate
@@ -66,15 +79,12 @@ def our_step(frames: list, r_max: float, kind: str):
     evaluator = make_evaluator(potential, "auto" if kind == "2022" else kind, torch.device("cpu"), 1)
     optimizer = torch.optim.Adam([p for p in potential.parameters() if p.requires_grad], lr=1e-4, fused=True)
 
-    def step() -> None:
+    def predict() -> tuple[torch.Tensor, torch.Tensor]:
         energy, gradient = evaluator(batch.edge_vectors, batch.edge_index, batch.atom_types)
-        forces = assemble_forces(gradient, batch.edge_index, len(batch.atom_types))
         total = torch.zeros_like(batch.energy).index_add(0, batch.atom_frame, energy)
-        loss = ((total - batch.energy) / batch.num_atoms).square().mean() + (forces - batch.forces).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        return total, assemble_forces(gradient, batch.edge_index, len(batch.atom_types))
 
+    step = make_step(optimizer, predict, batch.energy, batch.forces, batch.num_atoms)
     return step, sum(p.numel() for p in potential.parameters()), len(batch.edge_vectors)
 
 
@@ -109,15 +119,12 @@ def nequip_allegro_step(frames: list, r_max: float, mode: str):
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
     energy, forces = batch.pop("total_energy"), batch.pop("forces")
     batch.pop("stress", None)
-    atoms_of = batch["num_atoms"].view(-1, 1)
 
-    def step() -> None:
+    def predict() -> tuple[torch.Tensor, torch.Tensor]:
         out = model(dict(batch))
-        loss = ((out["total_energy"] - energy) / atoms_of).square().mean() + (out["forces"] - forces).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        return out["total_energy"], out["forces"]
 
+    step = make_step(optimizer, predict, energy, forces, batch["num_atoms"].view(-1, 1))
     return step, sum(p.numel() for p in model.parameters()), num_edges
 
 
@@ -152,13 +159,11 @@ def mace_step(frames: list, r_max: float, mode: str):
     )  # fmt: skip
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
 
-    def step() -> None:
+    def predict() -> tuple[torch.Tensor, torch.Tensor]:
         out = model(dict(inputs), training=True)
-        loss = ((out["energy"] - energy) / num_atoms).square().mean() + (out["forces"] - forces).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        return out["energy"], out["forces"]
 
+    step = make_step(optimizer, predict, energy, forces, num_atoms)
     return step, sum(p.numel() for p in model.parameters()), num_edges
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -30,6 +29,7 @@ from benchmarking.machine import cpu_name
 
 from allegro_dist.deploy.archive_file import read_model_card
 from allegro_dist.simulate.lammps_runtime import lmp_command, lmp_environment
+from allegro_dist.simulate.lammps_timings import timings_in
 
 INPUT = """
 units metal
@@ -65,14 +65,13 @@ def measure(archive: Path, element: str, r_max: float, edge: float, args: argpar
     """One lattice; medians of the rounds."""
     text = INPUT.format(edge=edge, cells=args.cells, mass=atomic_masses[atomic_numbers[element]], archive=archive,
                         element=element, skin=SKIN, steps=args.steps)  # fmt: skip
-    outputs = [_lammps(text) for _ in range(args.rounds)]
+    rounds = [timings_in(_lammps(text))[1:] for _ in range(args.rounds)]
     atoms = 8 * args.cells**3
-    kept, rebuilt = ({name: median(_seconds(output, name)[run] for output in outputs) / atoms / args.steps
-                      for name in ("Pair", "Neigh", "Comm", "Modify", "Other")} for run in (1, 2))  # fmt: skip
+    kept, rebuilt = ({name: median(run.sections[name] for run in runs) / atoms / args.steps
+                      for name in ("Pair", "Neigh", "Comm", "Modify", "Other")} for runs in zip(*rounds))  # fmt: skip
     crystal = bulk(element, "diamond", a=edge, cubic=True)
     edges, listed = (len(neighbor_list("i", crystal, reach)) / 8 for reach in (r_max, r_max + SKIN))
-    ghosts = float(re.findall(r"Nghost: +(\S+) ave", outputs[0])[-1]) / atoms
-    return Measured(round(edges), listed, ghosts, kept, rebuilt)
+    return Measured(round(edges), listed, rounds[0][-1].ghosts_per_rank / atoms, kept, rebuilt)
 
 
 def machine(measured: list[Measured]) -> dict[str, float]:
@@ -95,11 +94,6 @@ def _lammps(text: str) -> str:
     if run.returncode:
         raise SystemExit(f"LAMMPS failed:\n{run.stdout[-2000:]}{run.stderr[-2000:]}")
     return run.stdout
-
-
-def _seconds(output: str, name: str) -> list[float]:
-    """Average over ranks of a row of LAMMPS's timing breakdown, for each run."""
-    return [float(cell) for cell in re.findall(rf"^{name} +\|[^|]*\| (\S+)", output, re.MULTILINE)]
 
 
 def main() -> None:

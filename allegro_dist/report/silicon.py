@@ -26,7 +26,8 @@ from allegro_dist.analysis.fits import (
 from allegro_dist.files import write_json
 from allegro_dist.report.page import Findings, Picture, Pictures, Row, below, plain_table, write_page
 from allegro_dist.report.silicon_figures import plot_drift, plot_equations_of_state, plot_radial_distribution
-from allegro_dist.simulate.lammps_results import Crystal, read_crystal, read_single_point, read_timings
+from allegro_dist.simulate.lammps_results import Crystal, read_crystal, read_single_point
+from allegro_dist.simulate.lammps_timings import timings_in
 from allegro_dist.training.checkpoint import run_results
 
 DRIFT_LIMIT = {"float32": 1e-2, "float64": 1e-3}  # meV/atom/ps
@@ -154,7 +155,7 @@ def _dynamics_rows(dynamics: Mapping[str, Path]) -> list[Row]:
     rows = []
     for dtype, folder in dynamics.items():
         nvt, nve = (np.loadtxt(folder / f"{name}.txt").T for name in ("nvt", "nve"))
-        timing = read_timings(folder / "log.lammps")[-1]
+        timing = timings_in((folder / "log.lammps").read_text())[-1]
         section = f"Dynamics: {timing.num_atoms} atoms, {timing.num_ranks} ranks, 1 fs, {dtype}"
         drift = energy_drift(nve[0], 1e3 * nve[1])
         warm = nvt[2, len(nvt[2]) // 2 :]

@@ -5,7 +5,6 @@ LAMMPS (units metal) gives pressure in bar; stress here is eV/Angstrom^3 with te
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from allegro_dist.analysis.fits import (
     fit_equation_of_state,
 )
 
-LOOP_TIME = re.compile(r"^Loop time of (\S+) on (\d+) procs for (\d+) steps with (\d+) atoms", re.MULTILINE)
 CRYSTAL_KINDS = ("volume", "lattice", "uniaxial", "clamped", "relaxed")
 
 
@@ -71,23 +69,3 @@ def read_single_point(folder: Path) -> SinglePoint:
     energy, pressure = np.loadtxt(Path(folder) / "energy.txt")
     forces = np.loadtxt(Path(folder) / "forces.dump", skiprows=9, ndmin=2)
     return SinglePoint(float(energy), forces[:, 1:], float(pressure * units.bar))
-
-
-@dataclass(frozen=True)
-class Timing:
-    """One `run` of a LAMMPS log."""
-
-    seconds: float
-    num_ranks: int
-    num_steps: int
-    num_atoms: int
-
-    @property
-    def atom_steps_per_second(self) -> float:
-        return self.num_steps * self.num_atoms / self.seconds
-
-
-def read_timings(log: Path) -> list[Timing]:
-    """The runs of a LAMMPS log file, in order, by LAMMPS's own clock."""
-    found = LOOP_TIME.findall(Path(log).read_text())
-    return [Timing(float(t), int(ranks), int(steps), int(atoms)) for t, ranks, steps, atoms in found]

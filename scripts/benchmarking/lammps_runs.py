@@ -16,6 +16,7 @@ from allegro_dist.deploy.archive import save_archive
 from allegro_dist.deploy.tables import Tables, choose_tables
 from allegro_dist.fused_program import fused_program
 from allegro_dist.simulate.lammps_runtime import lammps_folder
+from allegro_dist.simulate.lammps_timings import timings_in
 from benchmarking.models import MODELS, BenchmarkModel, Work, count_work, make_potential
 
 INPUT = """
@@ -116,7 +117,7 @@ class LammpsRun:
     def rate(self) -> float:
         """Of the second of two equal runs, by LAMMPS's clock."""
         output = self.execute(self.text(self.cells, self.settings.steps), self.settings.ranks, self.settings.threads)
-        return self.atoms * self.settings.steps / float(re.findall(r"Loop time of (\S+) on", output)[-1])
+        return timings_in(output)[-1].atom_steps_per_second
 
     def execute(self, text: str, ranks: int = 1, threads: int = 1) -> str:
         """What LAMMPS printed.

@@ -6,6 +6,7 @@ import re
 import statistics
 from typing import Any
 
+from allegro_dist.simulate.lammps_timings import Timing, timings_in
 from benchmarking.lammps_runs import LammpsRun
 
 INPUT = """
@@ -47,9 +48,8 @@ def total_energies(output: str) -> list[float]:
     return [float(energy) for energy in re.findall(r"^ *\d+ +(-?\d\S+) *$", output, re.MULTILINE)]
 
 
-def loop_time(output: str) -> float:
-    """Seconds of the last run."""
-    return float(re.findall(r"Loop time of (\S+) on", output)[-1])
+def last_run(output: str) -> Timing:
+    return timings_in(output)[-1]
 
 
 def memory_rows(run: LammpsRun, atoms: list[int], ranks: int, steps: int) -> list[Row]:
@@ -64,7 +64,7 @@ def memory_rows(run: LammpsRun, atoms: list[int], ranks: int, steps: int) -> lis
                 growth = ranks * (row[f"{name}_peak_MB"] - rows[-1][f"{name}_peak_MB"]) * 1e6
                 row[f"{name}_bytes_per_atom"] = growth / (row["atoms"] - rows[-1]["atoms"])
         energies = total_energies(output)
-        rows.append(row | {"loop_s": loop_time(output), "first_eV": energies[0], "last_eV": energies[-1]})
+        rows.append(row | {"loop_s": last_run(output).seconds, "first_eV": energies[0], "last_eV": energies[-1]})
     return rows
 
 
@@ -78,15 +78,15 @@ def efficiency_rows(run: LammpsRun, strong: int, weak: int, steps: int, rounds: 
             seen.append(run.execute(INPUT.format(box=box, pair=run.pair, warm_up=2, steps=steps), ranks))
     rows: list[Row] = []
     for (kind, ranks, box), seen in zip(cases, outputs):
-        seconds = statistics.median(map(loop_time, seen))
+        runs = [last_run(output) for output in seen]
+        seconds = statistics.median(r.seconds for r in runs)
         row: Row = {"scaling": kind, "ranks": ranks, "atoms": count(box), "loop_s": seconds}
-        row |= {"fastest_s": min(map(loop_time, seen)), "slowest_s": max(map(loop_time, seen))}
+        row |= {"fastest_s": min(r.seconds for r in runs), "slowest_s": max(r.seconds for r in runs)}
         row["atom_steps_per_s"] = row["atoms"] * steps / seconds
         single = row if ranks == 1 else rows[-1]
         row["efficiency"] = row["atom_steps_per_s"] / ranks / single["atom_steps_per_s"]
         for share in SHARES:
-            percent = [float(re.findall(rf"^{share} .*\| *(\S+) *$", text, re.MULTILINE)[-1]) for text in seen]
-            row[f"{share}_percent"] = statistics.median(percent)
+            row[f"{share}_percent"] = statistics.median(100 * r.sections[share] / r.seconds for r in runs)
         rows.append(row)
     return rows
 

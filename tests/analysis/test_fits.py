@@ -24,7 +24,8 @@ from allegro_dist.analysis.fits import (
     radial_distribution,
     strain_test,
 )
-from allegro_dist.simulate.lammps_results import Crystal, read_crystal, read_single_point, read_timings
+from allegro_dist.simulate.lammps_results import Crystal, read_crystal, read_single_point
+from allegro_dist.simulate.lammps_timings import timings_in
 
 INPUTS = Path(__file__).parents[2] / "examples" / "silicon"
 CUBE = 3.5898  # Angstrom, copper at zero pressure with EMT
@@ -162,8 +163,11 @@ def test_md_input_keeps_energy_and_writes_readable_frames(tmp_path):
     assert 150 < temperature.mean() < 450
     frames = read(tmp_path / "frames.dump", index=":", format="lammps-dump-text")
     assert len(frames) == 5 and all(len(f) == 216 and f.pbc.all() for f in frames)
-    timings = read_timings(log)
+    timings = timings_in(log.read_text())
     assert [(t.num_steps, t.num_atoms, t.num_ranks) for t in timings] == [(200, 216, 1), (400, 216, 1)]
+    for t in timings:
+        assert set(t.sections) == {"Pair", "Neigh", "Comm", "Output", "Modify", "Other"}
+        assert_allclose(sum(t.sections.values()), t.seconds, rtol=0.01)
 
 
 def test_single_point_input_gives_minus_gradient_of_its_energy(tmp_path):

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from allegro_dist.simulate.lammps_timings import timings_in
 from allegro_dist.simulate.scaling import ghosts_per_rank, processor_grid
 from tests.lammps.lammps_run import start_lmp
 
@@ -30,6 +31,6 @@ def test_grid_and_ghosts_are_those_of_lammps(tmp_path, box, ranks):
     assert run.returncode == 0, run.stdout + run.stderr
     grid = tuple(map(int, re.findall(r"(\d+) by (\d+) by (\d+) MPI processor grid", run.stdout)[0]))
     assert processor_grid(ranks, box) == grid
-    reported = float(re.findall(r"Nghost: +(\S+) ave", run.stdout)[-1])
+    reported = timings_in(run.stdout)[-1].ghosts_per_rank
     density = NUM_ATOMS / (box[0] * box[1] * box[2])
     assert ghosts_per_rank(box, grid, CUTOFF + SKIN, density) == pytest.approx(reported, rel=0.03)

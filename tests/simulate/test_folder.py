@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 
 from allegro_dist.simulate.checkpoint import SimulationError, read_checkpoint
 from allegro_dist.simulate.folder import motion, read_folder, read_trajectory
-from allegro_dist.simulate.lammps_results import LOOP_TIME
+from allegro_dist.simulate.lammps_timings import timings_in
 from tests.simulate.simulations import run, start, write_settings
 
 STAGES = [
@@ -36,7 +36,7 @@ def frame(step: int, cell: np.ndarray, fractions: np.ndarray) -> Atoms:
 
 
 def test_stages_have_the_steps_of_the_log(finished):
-    runs = [int(steps) for _, _, steps, _ in LOOP_TIME.findall((finished / "log.lammps").read_text())]
+    runs = [timing.num_steps for timing in timings_in((finished / "log.lammps").read_text())]
     assert [stage.last for stage in read_folder(finished).stages] == list(np.cumsum(runs))
 
 
