@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +14,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from allegro_dist.training.launch import LaunchError, find_launch
+
+BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 
 
 class RankLostError(RuntimeError):
@@ -34,23 +38,28 @@ class Ranks:
     def all_reduce(self, tensor: Tensor) -> None:
         """Sum over ranks, in place; raises RankLostError when one is gone."""
         if self.size > 1:
-            self.together(dist.all_reduce, tensor)
+            self._await(dist.all_reduce, tensor)
 
     def broadcast(self, tensors: Sequence[Tensor]) -> None:
         """Give all ranks the values of rank 0; raises RankLostError."""
         if self.size > 1:
             for tensor in tensors:
-                self.together(dist.broadcast, tensor, 0)
+                self._await(dist.broadcast, tensor, 0)
 
     def barrier(self) -> None:
         """Wait for all ranks; raises RankLostError."""
-        if self.size > 1:
-            self.together(dist.barrier)
+        self.all_reduce(torch.zeros(1, device=self.device))
 
-    def together(self, operation: Callable[..., object], *arguments: object) -> None:
-        """What all ranks must take part in; raises RankLostError when one is gone."""
+    def _await(self, operation: Callable[..., Any], *arguments: object) -> None:
+        """An operation of all ranks, done when this returns: some back ends would only queue it, and fail later."""
+        with self.together():
+            operation(*arguments, async_op=True).wait()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Inside is what all ranks must take part in; raises RankLostError when one is gone."""
         try:
-            operation(*arguments)
+            yield
         except RuntimeError as error:  # the back end's, when a connection breaks: "[its source] what. Some advice."
             reason = str(error).splitlines()[0].split(". ")[0].rpartition("] ")[2]
             raise RankLostError(
@@ -73,7 +82,9 @@ def start_ranks(device: str = "auto", threads: int = 1, timeout: datetime.timede
     if cuda:
         torch.cuda.set_device(launch.local_rank % torch.cuda.device_count())
     if launch.size > 1 and not dist.is_initialized():
-        backend = "nccl" if cuda else "gloo"
+        backend = BACKENDS["cuda" if cuda else "cpu"]
+        # Else nccl ends the program, without a checkpoint, when a rank is lost; now waiting for an operation fails.
+        os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")
         if launch.store is None:
             dist.init_process_group(backend, timeout=timeout)
         else:
@@ -94,7 +105,8 @@ def gather(ranks: Ranks, value: Any) -> list[Any]:
     """The values of all ranks, on every rank, once all have come here."""
     values = [value] * ranks.size
     if ranks.size > 1:
-        ranks.together(dist.all_gather_object, values, value)
+        with ranks.together():
+            dist.all_gather_object(values, value)
     return values
 
 

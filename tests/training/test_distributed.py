@@ -19,11 +19,11 @@ from allegro_dist.config import dump
 from allegro_dist.data.build import BuildOptions, build_set
 from allegro_dist.data.dataset import load_frames
 from allegro_dist.potential import build_potential, pair_cutoffs
-from allegro_dist.training import checkpoint
+from allegro_dist.training import checkpoint, distributed
 from allegro_dist.training.distributed import start_ranks, stop_ranks
 from allegro_dist.training.loop import Trainer
 from allegro_dist.training.run import train
-from tests.training import ranks
+from tests.training import late_backend, ranks
 from tests.training.runs import TRAIN_SCRIPT, small_run, write_frames
 
 STEPS_100 = {"max_epochs": 34, "learning_rate": 0.005, "clip_gradient": 0.1, "checkpoint_every": 34,
@@ -232,18 +232,25 @@ def train_and_die(config, victim, number):
     train(config)
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_survivor_leaves_the_state_before_the_lost_step(data, tmp_path, victim):
+def train_and_die_late(*arguments):
+    """The same on a back end that tells of it as nccl does."""
+    distributed.BACKENDS["cpu"] = late_backend.register()
+    train_and_die(*arguments)
+
+
+@pytest.mark.parametrize("die, victim", [(train_and_die, 0), (train_and_die, 1), (train_and_die_late, 1)])
+def test_survivor_leaves_the_state_before_the_lost_step(data, tmp_path, die, victim):
     settings = {**LONG, "max_epochs": 4, "checkpoint_every": 1000}
     ranks.run(2, train, run_config(tmp_path / "whole", data, settings), log=tmp_path / "log")
     config = run_config(tmp_path / "run", data, settings)
-    processes = ranks.start(2, train_and_die, config, victim, 7, log=tmp_path / "log")
+    processes = ranks.start(2, die, config, victim, 7, log=tmp_path / "log")
     for process in processes:
         process.join(100)
     assert [p.exitcode for p in processes] == ([-9, 1] if victim == 0 else [1, -9])
     state = checkpoint.read(tmp_path / "run" / "last.ckpt")
     assert (state["epoch"], state["position"], state["num_steps"]) == (2, 1, 7)
     assert not list((tmp_path / "run").glob("*.part"))
+    assert "another process of this run has ended" in (tmp_path / f"log.{1 - victim}").read_text()
     ranks.run(2, train, config, log=tmp_path / "log")
     assert torch.equal(weights_of(tmp_path / "run"), weights_of(tmp_path / "whole"))
 
