@@ -32,6 +32,7 @@ COMMANDS = {
     "simulate": Command(
         "simulate", "run a simulation in LAMMPS from a YAML file, or go on with one; also under mpiexec", mixed=True
     ),
+    "learn": Command("learn", "active learning: simulate, label what a committee is unsure of, train on", mixed=True),
     "analyse": Command("analyse", "one HTML page on a simulation: temperature, drift, pairs, diffusion, vibrations"),
     "plan": Command("plan", "predict time per step, efficiency and memory on many nodes"),
     "lmp": Command("lmp", "start the installed LAMMPS with pair style allegro loaded; also under mpiexec"),

@@ -271,7 +271,8 @@ class StartConfig:
     """Where the first weights come from: random numbers, or a trained potential (fine-tuning)."""
 
     model: str | None = None
-    """Run folder or archive to start from. Its settings hold for the keys of model that are not given; types that only
+    """Run folder or archive to start from; for a committee (--members) also the folder of one, whose members are then
+    started from each by its own. Its settings hold for the keys of model that are not given; types that only
     the data have are added, with weights drawn by the seed."""
     weights: Literal["best", "last"] = "best"
     """Averaged weights of which epoch, where it is a run folder."""
@@ -347,6 +348,15 @@ def read_values(path: str | os.PathLike[str] | None, overrides: list[str] | None
     for item in overrides or []:
         _override(values, item)
     return values
+
+
+def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Nested values under nested changes."""
+    result = dict(values)
+    for key, change in changes.items():
+        before = result.get(key)
+        result[key] = merged(before, change) if isinstance(before, dict) and isinstance(change, dict) else change
+    return result
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""No import runs up: nn <- models <- potential <- deploy, simulate, training, importing <- report <- commands."""
+"""No import runs up: nn <- models <- potential <- deploy, simulate, training, importing <- report <- learn <- ...."""
 
 import ast
 from pathlib import Path
@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "analysis": set(),
     "simulate": {"config", "analysis", "data", "potential", "deploy", "engine", "compiled"},
     "report": {"config", "analysis", "data", "nn", "potential", "deploy", "training", "simulate"},
+    "learn": {"config", "data", "simulate", "report"},
     "importing": {"config", "data", "models", "nn", "potential", "engine"},
     "cli": {"commands"},
 }

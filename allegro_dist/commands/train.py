@@ -16,7 +16,7 @@ from allegro_dist.training.checkpoint import load_run, read
 from allegro_dist.training.outcomes import write_sweep
 from allegro_dist.training.recovery import DivergedError
 from allegro_dist.training.run import Interrupted, train
-from allegro_dist.training.several import PlannedRun, committee, grid, train_all
+from allegro_dist.training.several import PlannedRun, committee, grid, member_folders, train_all
 
 EXAMPLE_FRAMES = "frames.xyz"
 """What --print-config writes for data.train, which has no default."""
@@ -112,7 +112,8 @@ def inherit_model(values: dict[str, Any]) -> None:
     if last.exists():
         inherited = read(last)["config"]["model"]
     else:
-        inherited = to_dict(load_potential(start["model"]).parameters_used.config)
+        source = next(iter(member_folders(Path(start["model"]))), start["model"])  # members are of one model
+        inherited = to_dict(load_potential(str(source)).parameters_used.config)
         inherited = {key: value for key, value in inherited.items() if key not in OF_THE_DATA}
     give_defaults(values, "model", inherited)
 

@@ -40,12 +40,21 @@ class PlannedRun(NamedTuple):
 
 
 def committee(config: RunConfig, num_members: int) -> list[PlannedRun]:
-    """Runs that differ in their seeds: config.seed, config.seed + 1, ..."""
-    seeds = range(config.seed, config.seed + num_members)
-    return [
-        _planned(f"member-{number}", {"seed": str(seed)}, replace(config, seed=seed))
-        for number, seed in enumerate(seeds)
-    ]
+    """Runs that differ in their seeds: config.seed, config.seed + 1, ...
+
+    Where config.start.model is the folder of a committee, each starts from its own member of that.  Raises ConfigError
+    when that committee has too few.
+    """
+    source = config.start.model
+    sources = [] if source is None else [str(folder) for folder in member_folders(Path(source))]
+    if sources and len(sources) < num_members:
+        raise ConfigError(f"start.model: {source} has {len(sources)} members, but {num_members} are to start from them")
+    runs = []
+    for number in range(num_members):
+        seed = config.seed + number
+        start = replace(config.start, model=sources[number]) if sources else config.start
+        runs.append(_planned(f"member-{number}", {"seed": str(seed)}, replace(config, seed=seed, start=start)))
+    return runs
 
 
 def member_folders(folder: Path) -> list[Path]:

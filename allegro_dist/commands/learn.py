@@ -1,0 +1,49 @@
+"""`allegro-dist learn`: active learning, or going on with it; `learn label` labels one frame, for job arrays."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from allegro_dist.config import ConfigError, read_values
+from allegro_dist.learn.labeller import label_frame
+from allegro_dist.learn.labels import open_batch
+from allegro_dist.learn.processes import StoppedBySignal
+from allegro_dist.learn.settings import read_learning
+
+WAITING = 75
+"""Exit code when the loop ends until a job array has labelled frames (EX_TEMPFAIL)."""
+LABEL = "label"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "words", nargs="+", metavar="[label] CONFIG [key=value]",
+        help="YAML file (docs/learning.md), and changes of it, for example harvest.per_round=10; `label`: only label "
+        "one of the frames that wait for it",
+    )  # fmt: skip
+    parser.add_argument("--index", type=int, metavar="I", help="number of the frame to label, from 0")
+
+
+def run(args: argparse.Namespace) -> int:
+    is_label = args.words[0] == LABEL and len(args.words) > 1
+    if is_label != (args.index is not None):
+        raise ConfigError("`allegro-dist learn label CONFIG --index I`: 'label' and '--index' go together")
+    path, *overrides = args.words[is_label:]
+    config = read_learning(read_values(path, overrides), path)
+    if is_label:
+        label_frame(config.label, open_batch(Path(config.dir)), args.index)
+        return 0
+    from allegro_dist.learn.labelling import WaitsForLabels
+    from allegro_dist.learn.loop import learn  # draws, which those that only label need not wait for
+
+    try:
+        learn(config, ["learn", LABEL, path, *overrides])
+    except WaitsForLabels as waiting:
+        print(f"allegro-dist: {waiting}", file=sys.stderr)
+        return WAITING
+    except StoppedBySignal as stopped:
+        print(f"allegro-dist: {stopped}", file=sys.stderr)
+        return 128 + stopped.signal
+    return 0

@@ -1,0 +1,1 @@
+"""Active learning: simulate with a committee, label what it is unsure of, train on, repeat (docs/learning.md)."""

@@ -1,0 +1,110 @@
+"""Labels a batch, in processes of this machine or by a job array, and gathers what came of it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ase.io
+
+from allegro_dist.files import replacing
+from allegro_dist.learn.labels import LABELS, Batch, Outcome, read_frame
+from allegro_dist.learn.processes import LearningError, Processes, last_words
+from allegro_dist.learn.settings import LabelSettings
+
+LABELLED = "labelled.xyz"
+LOG = "submit.log"
+USER_ERROR = 2
+"""Exit code of a command that was asked for what it can't do: trying again would not help."""
+
+
+class WaitsForLabels(RuntimeError):  # noqa: N818 (not a mistake of anyone's)
+    """The loop ends until a job array has labelled some frames."""
+
+
+def label_batch(settings: LabelSettings, batch: Batch, command: Sequence[str], processes: Processes) -> dict[str, Any]:
+    """Label all frames that wait for it, and write those with labels to labelled.xyz; returns the record of the step.
+
+    Args:
+        command: arguments of `allegro-dist` that label a frame, but for `--index I`.
+
+    Raises WaitsForLabels where others are to do that, LearningError when too many frames got no label.
+    """
+    if settings.mode == "processes":
+        _in_processes(settings, batch, command, processes)
+    else:
+        _by_array(settings, batch, command, processes)
+    outcomes = batch.outcomes(settings.retries)
+    _refuse_too_many(settings, batch, outcomes)
+    labelled = [o.number for o in outcomes if o.state == "labelled"]
+    if labelled:
+        with replacing(batch.folder / LABELLED) as part:
+            ase.io.write(part, [read_frame(batch.label_folder(n).label) for n in labelled], format="extxyz")
+    return {
+        **{state: sum(o.state == state for o in outcomes) for state in ("labelled", "refused", "failed")},
+        "trials": sum(o.trials for o in outcomes),
+        "seconds": sum(o.seconds for o in outcomes),
+        "without_label": [{"number": o.number, "state": o.state, "reason": o.reason} for o in outcomes if o.reason],
+    }
+
+
+def _in_processes(settings: LabelSettings, batch: Batch, command: Sequence[str], processes: Processes) -> None:
+    """A process for each trial, some at once: none can take others with it."""
+    while waiting := batch.waiting(settings.retries):
+        trials = {number: len(batch.label_folder(number).failures()) for number in waiting}
+        jobs = ((_log(batch, number), [*command, "--index", str(number)]) for number in waiting)
+        for number, code in zip(waiting, processes.run_all(list(jobs), settings.processes)):
+            folder = batch.label_folder(number)
+            if folder.outcome(settings.retries).state == "waiting" and len(folder.failures()) == trials[number]:
+                if code == USER_ERROR:
+                    raise LearningError(f"frame {number} of {batch.folder}: {last_words(_log(batch, number))}")
+                how = f"signal {-code}" if code < 0 else f"exit code {code}"
+                words = last_words(_log(batch, number))
+                folder.record_failure(f"the process ended with {how}: {words}", 0.0)
+
+
+def _by_array(settings: LabelSettings, batch: Batch, command: Sequence[str], processes: Processes) -> None:
+    """Submit what waits as often as trials are allowed, or say what is to be submitted."""
+    for _ in range(settings.retries + 1):
+        waiting = batch.waiting(settings.retries)
+        if not waiting or settings.submit is None:
+            break
+        line = settings.submit.format(first=waiting[0], last=waiting[-1], count=len(waiting))
+        log = batch.folder / LOG
+        if code := processes.run_line(line, log):
+            raise LearningError(f"`{line}` ended with exit code {code}: {last_words(log)}")
+    if waiting := batch.waiting(settings.retries):
+        raise WaitsForLabels(
+            f"{len(waiting)} of {len(batch)} frames wait for their labels: run `allegro-dist "
+            f"{shlex.join(command)} --index I` for I = {ranges(waiting)}, then the same command again"
+        )
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Sorted numbers as SLURM's --array takes them: 0-3,7."""
+    groups: list[list[int]] = []
+    for number in numbers:
+        if groups and number == groups[-1][-1] + 1:
+            groups[-1].append(number)
+        else:
+            groups.append([number])
+    return ",".join(str(g[0]) if len(g) == 1 else f"{g[0]}-{g[-1]}" for g in groups)
+
+
+def _refuse_too_many(settings: LabelSettings, batch: Batch, outcomes: Sequence[Outcome]) -> None:
+    without = [o for o in outcomes if o.state != "labelled"]
+    if len(without) > settings.max_failed * len(outcomes):
+        raise LearningError(
+            f"{len(without)} of {len(outcomes)} frames of {batch.folder} got no label, more than label.max_failed = "
+            f"{settings.max_failed:g}. The first, number {without[0].number}, was {without[0].state}: "
+            f"{without[0].reason}. Delete {batch.folder / LABELS} to label all of them again"
+        )
+
+
+def _log(batch: Batch, number: int) -> Path:
+    """What a labelling process says."""
+    path = batch.label_folder(number).path
+    path.mkdir(parents=True, exist_ok=True)
+    return path / "log"

@@ -1,0 +1,40 @@
+"""The frames of a simulation for the harvest, also of one that ended in an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from allegro_dist.learn.harvest import Track
+from allegro_dist.simulate.checkpoint import Checkpoint, read_checkpoint
+from allegro_dist.simulate.driver import FRAMES
+from allegro_dist.simulate.folder import read_trajectory
+from allegro_dist.simulate.outputs import as_atoms, read_dump
+from allegro_dist.simulate.settings import Minimize, SimulationConfig
+
+
+def read_track(folder: Path, config: SimulationConfig) -> Track:
+    """All frames of a simulation's folder: those that a checkpoint has taken over, and what LAMMPS wrote since."""
+    frames = list(read_trajectory(folder))
+    last = frames[-1].info["step"] if frames else -1
+    unsaved = folder / FRAMES
+    if unsaved.exists():
+        frames += [as_atoms(frame) for frame in read_dump(unsaved) if frame.step > last]
+    steps = np.array([atoms.info["step"] for atoms in frames], dtype=float)
+    return Track(frames, times_of(steps, config, read_checkpoint(folder)))
+
+
+def times_of(
+    steps: NDArray[np.float64], config: SimulationConfig, checkpoint: Checkpoint | None
+) -> NDArray[np.float64]:
+    """fs since the beginning, minimizations taking none."""
+    ends = checkpoint.ends if checkpoint else ()
+    at, time = [0.0], [0.0]
+    for number, stage in enumerate(config.stages):
+        end = ends[number] if number < len(ends) else at[-1] + getattr(stage, "steps", 0)
+        timestep = 0.0 if isinstance(stage, Minimize) else stage.timestep or config.timestep
+        time.append(time[-1] + (end - at[-1]) * timestep)
+        at.append(float(end))
+    return np.interp(steps, at, time)
