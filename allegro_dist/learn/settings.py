@@ -151,14 +151,15 @@ def read_learning(values: dict[str, Any], source: str) -> LearningConfig:
     if not isinstance(simulations, (list, tuple)):
         raise ConfigError(f"{source}: 'simulations': expected a list, got {simulations!r}")
     read = [_read_simulation(entry, f"{source}: simulations.{number}") for number, entry in enumerate(simulations)]
-    retraining = values.get("retraining")
-    if isinstance(retraining, dict):
-        retraining = from_dict(
-            TrainingConfig, merged(values.get("training") or {}, retraining), f"{source}: retraining"
-        )
-    values = {**values, "simulations": tuple(read), "retraining": retraining}
-    config: LearningConfig = from_dict(LearningConfig, values, source)
-    return config
+    given = {key: value for key, value in values.items() if key != "retraining"} | {"simulations": tuple(read)}
+    config: LearningConfig = from_dict(LearningConfig, given, source)
+    changes = values.get("retraining")
+    if changes is None:
+        return config
+    if not isinstance(changes, dict):
+        raise ConfigError(f"{source}: 'retraining': expected keys of 'training' that differ, got {changes!r}")
+    retraining = from_dict(TrainingConfig, merged(to_dict(config.training), changes), f"{source}: retraining")
+    return replace(config, retraining=retraining)
 
 
 def differing_keys(config: LearningConfig, other: dict[str, Any]) -> list[str]:
