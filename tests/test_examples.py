@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from ase.io import read
+from ase.io import read, write
 
 from allegro_dist.cli import main
 from allegro_dist.config import load
@@ -35,6 +36,21 @@ def test_simulation_example_is_one_that_can_start(monkeypatch, capsys):
     monkeypatch.chdir(EXAMPLES.parent)
     assert main(["simulate", "examples/silicon/npt.yaml", "--dry-run"]) == 0
     assert "replicate    5 5 5" in capsys.readouterr().out
+
+
+def test_learning_example_goes_through_a_round_in_small(monkeypatch, tmp_path):
+    """From the labels of two of its start frames to models that know one more."""
+    monkeypatch.chdir(EXAMPLES.parent)
+    write(tmp_path / "start.xyz", read(EXAMPLES / "learning" / "start.xyz", ":2"))
+    stages = '[{"stage": "nvt", "temperature": 300, "steps": 20}]'
+    small = [
+        f"data.start={tmp_path / 'start.xyz'}", f"dir={tmp_path / 'loop'}", "members=2", "max_rounds=1",
+        "training.max_epochs=1", "retraining.max_epochs=1", f"simulations.0.stages={stages}",
+        "harvest={threshold: 1e-9, ceiling: 1e6, per_round: 1}", "label.max_force=1e6",
+    ]  # fmt: skip
+    assert main(["learn", "examples/learning/learn.yaml", *small]) == 0
+    result = json.loads((tmp_path / "loop" / "result.json").read_text())
+    assert (result["frames"], result["rounds"]) == (3, 1)
 
 
 @pytest.mark.parametrize("script", ["cpu.sh", "gpu.sh"])

@@ -1,4 +1,4 @@
-"""`allegro-dist learn`: active learning, or going on with it; `learn label` labels one frame, for job arrays."""
+"""`allegro-dist learn`: active learning, or going on with it; `learn label` labels frames, for job arrays."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "words", nargs="+", metavar="[label] CONFIG [key=value]",
         help="YAML file (docs/learning.md), and changes of it, for example harvest.per_round=10; `label`: only label "
-        "one of the frames that wait for it",
+        "some of the frames that wait for it",
     )  # fmt: skip
-    parser.add_argument("--index", type=int, metavar="I", help="number of the frame to label, from 0")
+    parser.add_argument("--index", type=int, nargs="+", metavar="I", help="numbers of the frames to label, from 0")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
     path, *overrides = args.words[is_label:]
     config = read_learning(read_values(path, overrides), path)
     if is_label:
-        label_frame(config.label, open_batch(Path(config.dir)), args.index)
+        batch = open_batch(Path(config.dir))
+        for number in args.index:
+            label_frame(config.label, batch, number)
         return 0
     from allegro_dist.learn.labelling import WaitsForLabels
     from allegro_dist.learn.loop import learn  # draws, which those that only label need not wait for

@@ -51,18 +51,25 @@ def label_batch(settings: LabelSettings, batch: Batch, command: Sequence[str], p
 
 
 def _in_processes(settings: LabelSettings, batch: Batch, command: Sequence[str], processes: Processes) -> None:
-    """A process for each trial, some at once: none can take others with it."""
+    """Some processes at once, each for `chunk` frames: one that dies takes no frame of another with it."""
     while waiting := batch.waiting(settings.retries):
         trials = {number: len(batch.label_folder(number).failures()) for number in waiting}
-        jobs = ((_log(batch, number), [*command, "--index", str(number)]) for number in waiting)
-        for number, code in zip(waiting, processes.run_all(list(jobs), settings.processes)):
-            folder = batch.label_folder(number)
-            if folder.outcome(settings.retries).state == "waiting" and len(folder.failures()) == trials[number]:
-                if code == USER_ERROR:
-                    raise LearningError(f"frame {number} of {batch.folder}: {last_words(_log(batch, number))}")
-                how = f"signal {-code}" if code < 0 else f"exit code {code}"
-                words = last_words(_log(batch, number))
-                folder.record_failure(f"the process ended with {how}: {words}", 0.0)
+        chunks = [waiting[i : i + settings.chunk] for i in range(0, len(waiting), settings.chunk)]
+        jobs = [(_log(batch, chunk[0]), [*command, "--index", *map(str, chunk)]) for chunk in chunks]
+        for chunk, code in zip(chunks, processes.run_all(jobs, settings.processes)):
+            if code:
+                still = [n for n in batch.waiting(settings.retries) if n in chunk]
+                untouched = [n for n in still if len(batch.label_folder(n).failures()) == trials[n]]
+                _record_death(batch, untouched, code, last_words(_log(batch, chunk[0])))
+
+
+def _record_death(batch: Batch, untouched: Sequence[int], code: int, words: str) -> None:
+    """Of a process that ended at the first of the frames that it left untouched; raises LearningError where it was
+    asked for what it can't do."""
+    if code == USER_ERROR or not untouched:
+        raise LearningError(f"labels of {batch.folder}: {words}")
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    batch.label_folder(untouched[0]).record_failure(f"the process ended with {how}: {words}", 0.0)
 
 
 def _by_array(settings: LabelSettings, batch: Batch, command: Sequence[str], processes: Processes) -> None:
@@ -71,8 +78,9 @@ def _by_array(settings: LabelSettings, batch: Batch, command: Sequence[str], pro
         waiting = batch.waiting(settings.retries)
         if not waiting or settings.submit is None:
             break
-        line = settings.submit.format(first=waiting[0], last=waiting[-1], count=len(waiting))
-        log = batch.folder / LOG
+        line, log = settings.submit, batch.folder / LOG
+        for name, value in (("indices", ranges(waiting)), ("first", waiting[0]), ("last", waiting[-1])):
+            line = line.replace(f"{{{name}}}", str(value))
         if code := processes.run_line(line, log):
             raise LearningError(f"`{line}` ended with exit code {code}: {last_words(log)}")
     if waiting := batch.waiting(settings.retries):

@@ -91,9 +91,12 @@ class LabelSettings:
     """Label here, in several processes, or by a job array: `allegro-dist learn label CONFIG --index I`."""
     processes: Count = 1
     """Calculations at once (mode processes)."""
+    chunk: Count = 1
+    """Frames that a process labels, one after another: more for calculators that take less time than to start Python
+    (mode processes)."""
     submit: str | None = None
-    """Command that labels the frames {first} to {last}, {count} in all, and returns when it is done, such as `sbatch
-    --wait --array={first}-{last} label.sh`; null: the loop says which are to be labelled, and ends (mode array)."""
+    """Command that labels some frames and returns when that is done, such as `sbatch --wait --array={indices} label.sh`
+    ({indices}: 0-3,7; {first}, {last}: 0, 7); null: the loop says which are to be labelled, and ends (mode array)."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -159,7 +159,7 @@ def config(tmp_path) -> Path:
 
 
 def test_batch_gathers_its_labels_in_order(batch, config):
-    record = label_all(settings(processes=2), batch, config)
+    record = label_all(settings(processes=2, chunk=2), batch, config)
     assert (record["labelled"], record["failed"], record["trials"]) == (3, 0, 3)
     frames = read(batch.folder / LABELLED, ":")
     for seed, atoms in enumerate(frames):
@@ -167,10 +167,10 @@ def test_batch_gathers_its_labels_in_order(batch, config):
         assert atoms.calc.results["forces"].shape == (8, 3)
 
 
-def test_process_that_dies_is_a_failure_and_takes_no_other_with_it(batch, config):
+def test_process_that_dies_is_a_failure_of_the_frame_that_it_was_at(batch, config):
     label_frame(settings(), batch, 0)
     overrides = [f"label.calculator={FAULTY}", "label.settings.fault=crash", "label.retries=0"]
-    record = label_all(settings(retries=0, max_failed=0.7), batch, config, *overrides)
+    record = label_all(settings(retries=0, max_failed=0.7, chunk=2), batch, config, *overrides)
     assert (record["labelled"], record["failed"]) == (1, 2)
     assert "the process ended with signal 11" in record["without_label"][0]["reason"]
 
@@ -197,7 +197,7 @@ def test_array_says_which_frames_wait_until_they_are_labelled(batch, config, cap
 
 def test_array_is_submitted_where_the_settings_say_how(batch, config):
     label = f"{sys.executable} -m allegro_dist.cli learn label {config} --index $i"
-    line = f"for i in $(seq {{first}} {{last}}); do {label}; done"
+    line = f"test {{indices}} = 0-2 && for i in $(seq {{first}} {{last}}); do {label}; done"
     assert label_all(settings(mode="array", submit=line), batch, config)["labelled"] == 3
 
 
@@ -231,7 +231,7 @@ def test_label_command_without_frames_that_wait_is_refused(tmp_path):
 
 def test_killed_while_it_labels_it_goes_on_with_what_is_not_labelled(tmp_path):
     """kill -9 to the loop alone: its processes end with it, and labels that are there stay."""
-    slow = {"calculator": FAULTY, "settings": {"seconds": 0.5}, "processes": 1}
+    slow = {"calculator": FAULTY, "settings": {"seconds": 0.5}, "chunk": 4}
     config = write_settings(tmp_path, labelled=False, label=slow)
     labels = tmp_path / "loop" / "start" / "labels"
 

@@ -18,6 +18,7 @@ from allegro_dist.learn import loop
 from allegro_dist.learn.labels import LabelFolder
 from allegro_dist.learn.processes import LearningError, Processes
 from allegro_dist.learn.settings import read_learning
+from allegro_dist.training import run
 from allegro_dist.training.checkpoint import run_results
 from tests.learn.loops import write_settings
 
@@ -54,8 +55,11 @@ class InThisProcess(Processes):
 
 @pytest.fixture(scope="module")
 def patched():
+    """Also without the pictures of training runs, which take most of the time of runs as small as these."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "Processes", InThisProcess)
+        for name in ("plot_parity", "plot_learning_curve"):
+            patch.setattr(run, name, lambda *_: None)
         yield
 
 
@@ -107,9 +111,9 @@ def test_chosen_frames_are_those_of_the_trajectory(finished):
 
 def test_each_member_is_trained_on_from_its_own(finished):
     for number in range(2):
-        run = load(finished / "round-001" / "committee" / f"member-{number}" / "config.yaml")
-        assert run.start.model == str(finished / "round-000" / "committee" / f"member-{number}")
-        assert run.training.max_epochs == 1
+        config = load(finished / "round-001" / "committee" / f"member-{number}" / "config.yaml")
+        assert config.start.model == str(finished / "round-000" / "committee" / f"member-{number}")
+        assert config.training.max_epochs == 1
 
 
 def test_end_leaves_the_last_archives_and_a_page(finished):

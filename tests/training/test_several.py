@@ -39,6 +39,25 @@ def test_members_differ_in_seed_and_folder():
     assert [(run.seed, run.run.dir) for run in runs] == [(7, "c/member-0"), (8, "c/member-1"), (9, "c/member-2")]
 
 
+def committee_folder(folder: Path, num_members: int) -> Path:
+    for number in range(num_members):
+        (folder / f"member-{number}").mkdir(parents=True)
+    return folder
+
+
+def test_members_start_each_from_its_own_of_another_committee(tmp_path):
+    source = str(committee_folder(tmp_path / "first", 3))
+    config = from_dict(RunConfig, {"data": {"train": "a.xyz"}, "start": {"model": source}})
+    assert [run.config.start.model for run in committee(config, 2)] == [f"{source}/member-0", f"{source}/member-1"]
+
+
+def test_committee_of_too_few_members_to_start_from_is_refused(tmp_path):
+    source = str(committee_folder(tmp_path / "first", 2))
+    config = from_dict(RunConfig, {"data": {"train": "a.xyz"}, "start": {"model": source}})
+    with pytest.raises(ConfigError, match="first has 2 members, but 3 are to start from them"):
+        committee(config, 3)
+
+
 def test_grid_is_the_product_of_its_axes():
     runs = grid(["model.l_max=1,2", "training.learning_rate=1e-3,4e-3,0.01"], configuration)
     assert [(r.config.model.l_max, r.config.training.learning_rate) for r in runs] == [

@@ -1,0 +1,217 @@
+#!/usr/bin/env python3
+"""A learning loop against random frames: examples/learning, whose oracle is cheap enough to draw random frames from.
+
+    python scripts/measure_learning.py [--folder learning-run] [--random 200 ...] [key=value ...]
+
+Two simulations of the loop's protocol are run by the oracle itself.  The loop is measured on frames of the first, which
+nobody trains on; of the second, random frames are drawn, on which a committee is trained for as many steps as the
+loop's last one has had in all its rounds.  Ends with a table and FOLDER/learning.png.  key=value changes the loop's
+settings.  The same command goes on with an interrupted run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import iread, read, write
+
+from allegro_dist.config import DataConfig, RunConfig, RunFolderConfig, dump, read_values
+from allegro_dist.drawing import MODEL, REFERENCE, add_axes, logarithmic, new_figure, png
+from allegro_dist.files import replacing, write_atomically
+from allegro_dist.learn.calculators import make_calculator
+from allegro_dist.learn.settings import LearningConfig, read_learning
+from allegro_dist.simulate import script
+from allegro_dist.simulate.lammps_runtime import import_lammps
+from allegro_dist.simulate.settings import SimulationConfig
+from allegro_dist.simulate.start import prepare
+from allegro_dist.tables import Table
+
+ROOT = Path(__file__).resolve().parents[1]
+SETTINGS = ROOT / "examples" / "learning" / "learn.yaml"
+NUM_TEST = 100
+SEEDS = {"test": 101, "pool": 202}
+STAGES = ("heating", "liquid")
+"""Of the protocol, in its order: the groups of frames."""
+
+
+def oracle_frames(config: LearningConfig, folder: Path, seed: int) -> Iterator[Atoms]:
+    """Frames of the loop's simulation, run and labelled by the oracle."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in config.label.files.items():
+        (folder / name).write_text(content)
+    (simulation,) = config.simulations
+    simulation = replace(simulation, model=(), structure=replace(simulation.structure, seed=seed))
+    geometry = prepare(simulation, folder)
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        if not Path("done").exists():
+            run_oracle(simulation, geometry, config.label.settings["commands"])
+            Path("done").touch()
+        calculator = make_calculator(config.label.calculator, config.label.settings)
+        ends = np.cumsum([stage.steps for stage in simulation.stages])
+        for number, atoms in enumerate(iread("frames.dump", index=":", format="lammps-dump-text")):
+            frame = Atoms(geometry.types * len(atoms), atoms.positions, cell=atoms.cell, pbc=True)
+            frame.calc = calculator
+            results = {
+                "energy": frame.get_potential_energy(),
+                "forces": frame.get_forces(),
+                "stress": frame.get_stress(),
+            }
+            frame.calc = SinglePointCalculator(frame, **results)
+            step = number * simulation.trajectory.every
+            frame.info["config_type"] = STAGES[int(np.searchsorted(ends, step))]
+            yield frame
+    finally:
+        os.chdir(before)
+
+
+def run_oracle(simulation: SimulationConfig, geometry: script.Geometry, potential: Sequence[str]) -> None:
+    """The stages of a simulation with another potential, in the working directory; leaves frames.dump."""
+    lmp = import_lammps().lammps(cmdargs=["-screen", "none", "-log", "none"])
+    lines = [
+        *script.read_structure(simulation, geometry), *potential, *script.velocities(simulation),
+        f"dump frames all custom {simulation.trajectory.every} frames.dump id type xu yu zu",
+        "dump_modify frames sort id",
+    ]  # fmt: skip
+    for number, stage in enumerate(simulation.stages):
+        lines += [*script.begin_stage(simulation, number), *script.mark_stage(stage)]
+        lines += [*script.run_part(stage, number, stage.steps, "1"), *script.end_stage(stage, number)]
+    for line in lines:
+        lmp.command(line)
+    lmp.close()
+
+
+def make_sets(config: LearningConfig, folder: Path) -> None:
+    """test.xyz, evenly spaced, and pool.xyz."""
+    for name, seed in SEEDS.items():
+        path = folder / f"{name}.xyz"
+        if not path.exists():
+            frames = list(oracle_frames(config, folder / f"oracle-{name}", seed))
+            with replacing(path) as part:
+                write(part, frames[:: len(frames) // NUM_TEST] if name == "test" else frames, format="extxyz")
+
+
+def run_loop(folder: Path, overrides: Sequence[str]) -> Path:
+    """The loop, measured on the test frames; returns its folder."""
+    loop = folder / "loop"
+    command(["learn", str(SETTINGS), f"dir={loop}", f"data.test={folder / 'test.xyz'}", *overrides])
+    return loop
+
+
+def train_random(config: LearningConfig, folder: Path, num_frames: int, num_steps: int) -> Path:
+    """A committee on random frames of the pool, for at least so many steps; returns its folder."""
+    frames = folder / f"random-{num_frames}.xyz"
+    if not frames.exists():
+        pool = read(folder / "pool.xyz", ":")
+        chosen = sorted(np.random.default_rng(num_frames).permutation(len(pool))[:num_frames])
+        with replacing(frames) as part:
+            write(part, [pool[i] for i in chosen], format="extxyz")
+    num_train = num_frames - max(1, round(config.data.val * num_frames))
+    epochs = int(np.ceil(num_steps / np.ceil(num_train / config.training.batch_size)))
+    run = folder / f"random-{num_frames}"
+    settings = RunConfig(
+        data=DataConfig(train=str(frames), val=config.data.val, test=str(folder / "test.xyz")),
+        model=config.model,
+        training=replace(config.training, max_epochs=epochs, validate_every=max(1, epochs // 20)),
+        run=RunFolderConfig(dir=str(run)),
+        seed=config.seed,
+    )
+    dump(settings, folder / f"random-{num_frames}.yaml")
+    command(["train", str(folder / f"random-{num_frames}.yaml"), "--members", str(config.members)])
+    return run
+
+
+def command(arguments: Sequence[str]) -> None:
+    subprocess.run([sys.executable, "-m", "allegro_dist.cli", *arguments], cwd=ROOT, check=True)
+
+
+def measure(committee: Path, test: Path) -> dict[str, dict[str, float]]:
+    """Errors of a committee's mean on the groups of test frames, and on all: meV/A and meV/atom."""
+    from allegro_dist.report.committee import open_committee
+    from allegro_dist.report.errors import by_name, overall
+    from allegro_dist.report.predictions import predict, read_frames
+    from allegro_dist.training.several import member_folders
+
+    predictions = predict(open_committee(member_folders(committee)), read_frames([str(test)]))
+    return {
+        found.name: {
+            "forces": 1e3 * found.forces.mae, "forces_rmse": 1e3 * found.forces.rmse,
+            "energy": 1e3 * found.energy_per_atom.mae,
+        }
+        for found in [overall(predictions), *by_name(predictions, predictions.groups)]
+        if found.forces and found.energy_per_atom
+    }  # fmt: skip
+
+
+def loop_outcomes(loop: Path, test: Path) -> Iterator[dict[str, Any]]:
+    """Of each round: frames, steps of a member so far, errors."""
+    steps = 0
+    for record in map(json.loads, (loop / "record.jsonl").read_text().splitlines()):
+        if record["step"] == "train":
+            steps += record["steps"]
+            errors = measure(loop / record["round"] / "committee", test)
+            yield {"name": f"loop, {record['round']}", "frames": record["frames"], "steps": steps, "errors": errors}
+
+
+def table(outcomes: Sequence[dict[str, Any]]) -> Table:
+    columns = ["trained on", "frames", "steps"]
+    columns += [f"{group} {what}" for group in ("all", *STAGES) for what in ("F, meV/A", "F RMSE", "E, meV/atom")]
+    rows = [
+        [o["name"], str(o["frames"]), str(o["steps"]),
+         *(f"{o['errors'][group][q]:.2f}" for group in ("all", *STAGES) for q in ("forces", "forces_rmse", "energy"))]
+        for o in outcomes
+    ]  # fmt: skip
+    return Table("Mean absolute errors of three members' mean on the test frames", columns, rows)
+
+
+def draw(outcomes: Sequence[dict[str, Any]]) -> bytes:
+    """Errors over labelled frames, of the loop and of random sets."""
+    figure = new_figure(9.0, 3.5)
+    for number, (quantity, label) in enumerate((("forces", "force MAE, meV/Å"), ("energy", "energy MAE, meV/atom")), 1):
+        axes = add_axes(figure, 1, 2, number)
+        for name, color, line in (("loop", MODEL, "o-"), ("random", REFERENCE, "s--")):
+            points = [(o["frames"], o["errors"]["all"][quantity]) for o in outcomes if o["name"].startswith(name)]
+            if points:
+                axes.plot(*zip(*sorted(points), strict=True), line, color=color, markersize=5, label=f"{name}")
+        logarithmic(axes, "x", "y")
+        axes.set(xlabel="labelled frames", ylabel=label)
+        axes.legend(frameon=False)
+    return png(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("learning-run"))
+    parser.add_argument("--random", type=int, nargs="+", default=[200], help="sizes of random sets")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    args = parser.parse_intermixed_args()
+    folder = args.folder.resolve()
+    os.chdir(ROOT)
+    config = read_learning(read_values(SETTINGS, args.overrides), str(SETTINGS))
+    make_sets(config, folder)
+    loop = run_loop(folder, args.overrides)
+    outcomes = list(loop_outcomes(loop, folder / "test.xyz"))
+    for size in args.random:
+        run = train_random(config, folder, size, outcomes[-1]["steps"])
+        steps = json.loads((run / "member-0" / "results.json").read_text())["steps"]
+        errors = measure(run, folder / "test.xyz")
+        outcomes.append({"name": f"random {size}", "frames": size, "steps": steps, "errors": errors})
+    write_atomically(folder / "learning.png", draw(outcomes))
+    write_atomically(folder / "results.json", json.dumps(outcomes, indent=1))
+    table(outcomes).show()
+
+
+if __name__ == "__main__":
+    main()
