@@ -66,6 +66,11 @@ def test_unknown_device_names_the_known(lj_archive, tmp_path):
     )
 
 
+def test_gpu_that_is_not_there_is_told(lj_archive, tmp_path):
+    text = failure(tmp_path, coeff(lj_archive, options="device cuda:4096"))
+    assert "device 'cuda:4096' asked for, but this process sees" in text and text.count("ERROR") == 1
+
+
 def test_evaluator_that_cannot_run_the_archive_is_told(lj_archive, tmp_path):
     assert "expected auto, fused or torchscript" in failure(tmp_path, coeff(lj_archive, options="evaluator fast"))
     assert "holds no program for it" in failure(tmp_path, coeff(lj_archive, options="evaluator fused"))

@@ -31,9 +31,9 @@ def test_null_types_are_left_to_the_other_style(archives, triclinic_silica, tmp_
     np.testing.assert_allclose(together.energy, alone.energy + energies.sum(), rtol=1e-12)
 
 
-def assert_is_the_sum(folder, atoms, ranks, overlay: str, *parts: str) -> None:
+def assert_is_the_sum(folder, atoms, ranks, overlay: str, *parts: str, names=TYPE_NAMES) -> None:
     """All of a run's results under one pair style are the sums of those under others."""
-    runs = [run_lammps(folder, atoms, TYPE_NAMES, pair, ranks=ranks) for pair in (overlay, *parts)]
+    runs = [run_lammps(folder, atoms, names, pair, ranks=ranks) for pair in (overlay, *parts)]
     for quantity in ("energy", "energies", "forces", "virials", "virial"):
         together, *apart = (np.asarray(getattr(run, quantity)) for run in runs)
         np.testing.assert_allclose(together, sum(apart), rtol=0, atol=1e-10 * max(1, abs(together).max()))
@@ -104,6 +104,16 @@ def test_two_models_at_once(archives, lj_archive, mixed_crystal, tmp_path):
     two = run_lammps(tmp_path, mixed_crystal, names, f"pair_style hybrid/overlay allegro allegro block 50\n{ours}")
     np.testing.assert_allclose(two.energies, 2 * one.energies, rtol=1e-12)
     np.testing.assert_allclose(two.forces, 2 * one.forces, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("ranks", (1, 2))
+def test_two_different_models_at_once_are_the_sum(archives, lj_archive, mixed_crystal, tmp_path, ranks):
+    """Of other families and cutoffs, by two evaluators."""
+    names, other = ["Ar", "Kr"], archives["float64"]
+    overlay = "pair_style hybrid/overlay allegro allegro block 50\n"
+    overlay += f"pair_coeff * * allegro 1 {lj_archive} Ar Kr\npair_coeff * * allegro 2 {other} Si O"
+    parts = pair_allegro(lj_archive, names), pair_allegro(other, ["Si", "O"])
+    assert_is_the_sum(tmp_path, mixed_crystal, ranks, overlay, *parts, names=names)
 
 
 COMPUTES = """\
