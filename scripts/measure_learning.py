@@ -5,7 +5,7 @@
 
 Two simulations of the loop's protocol are run by the oracle itself.  The loop is measured on frames of the first, which
 nobody trains on; of the second, random frames are drawn, on which a committee is trained for as many steps as the
-loop's last one has had in all its rounds.  Ends with a table and FOLDER/learning.png.  key=value changes the loop's
+loop's last one has had in all.  Ends with a table and FOLDER/learning.png.  key=value changes the loop's
 settings.  The same command goes on with an interrupted run.
 """
 
@@ -31,11 +31,15 @@ from allegro_dist.drawing import MODEL, REFERENCE, add_axes, logarithmic, new_fi
 from allegro_dist.files import replacing, write_atomically
 from allegro_dist.learn.calculators import make_calculator
 from allegro_dist.learn.settings import LearningConfig, read_learning
+from allegro_dist.report.committee import open_committee
+from allegro_dist.report.errors import by_name, overall
+from allegro_dist.report.predictions import predict, read_frames
 from allegro_dist.simulate import script
 from allegro_dist.simulate.lammps_runtime import import_lammps
 from allegro_dist.simulate.settings import SimulationConfig
 from allegro_dist.simulate.start import prepare
 from allegro_dist.tables import Table
+from allegro_dist.training.several import member_folders
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = ROOT / "examples" / "learning" / "learn.yaml"
@@ -120,7 +124,7 @@ def train_random(config: LearningConfig, folder: Path, num_frames: int, num_step
             write(part, [pool[i] for i in chosen], format="extxyz")
     num_train = num_frames - max(1, round(config.data.val * num_frames))
     epochs = int(np.ceil(num_steps / np.ceil(num_train / config.training.batch_size)))
-    run = folder / f"random-{num_frames}"
+    run = folder / f"random-{num_frames}-{epochs}"
     settings = RunConfig(
         data=DataConfig(train=str(frames), val=config.data.val, test=str(folder / "test.xyz")),
         model=config.model,
@@ -128,8 +132,8 @@ def train_random(config: LearningConfig, folder: Path, num_frames: int, num_step
         run=RunFolderConfig(dir=str(run)),
         seed=config.seed,
     )
-    dump(settings, folder / f"random-{num_frames}.yaml")
-    command(["train", str(folder / f"random-{num_frames}.yaml"), "--members", str(config.members)])
+    dump(settings, run.with_suffix(".yaml"))
+    command(["train", str(run.with_suffix(".yaml")), "--members", str(config.members)])
     return run
 
 
@@ -139,11 +143,6 @@ def command(arguments: Sequence[str]) -> None:
 
 def measure(committee: Path, test: Path) -> dict[str, dict[str, float]]:
     """Errors of a committee's mean on the groups of test frames, and on all: meV/A and meV/atom."""
-    from allegro_dist.report.committee import open_committee
-    from allegro_dist.report.errors import by_name, overall
-    from allegro_dist.report.predictions import predict, read_frames
-    from allegro_dist.training.several import member_folders
-
     predictions = predict(open_committee(member_folders(committee)), read_frames([str(test)]))
     return {
         found.name: {
@@ -156,13 +155,14 @@ def measure(committee: Path, test: Path) -> dict[str, dict[str, float]]:
 
 
 def loop_outcomes(loop: Path, test: Path) -> Iterator[dict[str, Any]]:
-    """Of each round: frames, steps of a member so far, errors."""
-    steps = 0
+    """Of each round and of the last training: frames, steps of a member so far, errors."""
+    steps, committees = 0, {"train": "committee", "final": "final-committee"}
     for record in map(json.loads, (loop / "record.jsonl").read_text().splitlines()):
-        if record["step"] == "train":
+        if record["step"] in committees:
             steps += record["steps"]
-            errors = measure(loop / record["round"] / "committee", test)
-            yield {"name": f"loop, {record['round']}", "frames": record["frames"], "steps": steps, "errors": errors}
+            errors = measure(loop / record["round"] / committees[record["step"]], test)
+            name = f"loop, {record['round'] if record['step'] == 'train' else 'last training'}"
+            yield {"name": name, "frames": record["frames"], "steps": steps, "errors": errors}
 
 
 def table(outcomes: Sequence[dict[str, Any]]) -> Table:

@@ -18,7 +18,7 @@ from allegro_dist.learn.labels import CHOSEN, Batch, write_batch
 from allegro_dist.learn.page import PAGE, write_report
 from allegro_dist.learn.processes import Processes, only_one
 from allegro_dist.learn.records import RESULT, START, Record, Records, in_words
-from allegro_dist.learn.rounds import Round
+from allegro_dist.learn.rounds import FINAL, Round
 from allegro_dist.learn.settings import LearningConfig
 from allegro_dist.learn.start import check, check_same_loop, is_labelled, read_start, without_labels
 
@@ -63,14 +63,22 @@ class _Loop:
         while not why:
             number += 1
             why = self._round(number)
-        archives = []
-        for path in self._open(number).archives:
-            archives.append(str(self.records.folder / path.name))
-            write_atomically(Path(archives[-1]), path.read_bytes())
+        archives = self._finish(self._open(number))
         result = {"ended": why, "rounds": number, "frames": self.num_frames, "archives": archives}
         write_json(self.records.folder / RESULT, result)
         write_report(self.config, self.records, why)
         print(f"{why}: {self.num_frames} frames, {' '.join(archives)}, {self.records.folder / PAGE}", flush=True)
+
+    def _finish(self, run: Round) -> list[str]:
+        """Train for the last time, if the settings say so, and copy the last archives; returns where they are."""
+        last = run.archives()
+        if (training := self.config.final) is not None:
+            self._step(run.folder, FINAL, lambda: run.finish(training, self.files, self.num_frames))
+            last = run.archives(FINAL)
+        copies = [self.records.folder / path.name for path in run.archives()]
+        for path, copy in zip(last, copies, strict=True):
+            write_atomically(copy, path.read_bytes())
+        return list(map(str, copies))
 
     def _begin(self) -> None:
         """Take the first frames, and label them if that is to be done."""

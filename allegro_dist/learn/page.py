@@ -39,6 +39,8 @@ def draw(steps: Sequence[Record], config: LearningConfig) -> bytes:
         points = [(step["frames"], 1e3 * step["test"][quantity]["mae"]) for step in trained]
         if points:
             errors.plot(*zip(*points, strict=True), "o-", color=color, markersize=4, label=unit)
+        for step in (s for s in steps if s["step"] == "final" and "test" in s):
+            errors.plot([step["frames"]], [1e3 * step["test"][quantity]["mae"]], "*", color=color, markersize=9)
     if trained:
         logarithmic(errors, "x", "y")
         errors.legend(frameon=False)
@@ -58,8 +60,9 @@ def draw(steps: Sequence[Record], config: LearningConfig) -> bytes:
 def _sections(steps: Sequence[Record], picture: bytes, config: LearningConfig) -> Iterable[Section]:
     lines = f"{config.harvest.threshold:g} and {config.harvest.ceiling:g}"
     caption = (
-        "Left: mean absolute errors of the committee's mean. Right: the largest deviation of each chosen frame, and of "
-        f"all frames before the ceiling (bars); threshold and ceiling are {lines} eV/Å."
+        "Left: mean absolute errors of the committee's mean (stars: after the last training). Right: the largest "
+        "deviation of each chosen frame, and of all frames before the ceiling (bars); threshold and ceiling are "
+        f"{lines} eV/Å."
     )
     yield Section("Rounds", [_rounds(steps), Picture(picture, caption, wide=True)])
     yield Section("Chosen frames", list(_chosen(steps)))
@@ -75,12 +78,13 @@ def _rounds(steps: Sequence[Record]) -> Table:
             "training, min", "simulated, ps", "chosen", "labelled", "labels, min")  # fmt: skip
     found: dict[str, dict[str, Record]] = {}
     for step in steps:
-        found.setdefault(step["round"], {})[step["step"]] = step
+        name = f"{step['round']}, last training" if step["step"] == "final" else step["round"]
+        found.setdefault(name, {})[step["step"]] = step
     return Table(head, [(name, *_cells(by_step)) for name, by_step in found.items()])
 
 
 def _cells(found: dict[str, Record]) -> Iterable[str]:
-    train, label = found.get("train"), found.get("label")
+    train, label = found.get("train") or found.get("final"), found.get("label")
     test = train.get("test") if train else None
     calibration = train.get("calibration") if train else None
     yield str(train["frames"]) if train else ""

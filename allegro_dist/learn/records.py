@@ -1,7 +1,7 @@
 """The records of a loop: a file for each step, which says that the step is done, and all of them as JSON lines.
 
 start/label.json
-round-000/train.json, deploy.json, simulate.json, harvest.json, label.json
+round-000/train.json, deploy.json, simulate.json, harvest.json, label.json, final.json
 record.jsonl        result.json, when the loop has ended
 """
 
@@ -58,7 +58,8 @@ def in_words(record: Record) -> str:
 
 
 def _train(r: Record) -> str:
-    line = f"trained on {r['frames']} frames, {r['minutes']:.1f} min for all members"
+    last = "for the last time " if r["step"] == "final" else ""
+    line = f"trained {last}on {r['frames']} frames, {r['minutes']:.1f} min for all members"
     if "test" not in r:
         return line
     forces, energy = (1e3 * r["test"][q]["mae"] for q in ("forces", "energy_per_atom"))
@@ -91,4 +92,6 @@ def _label(r: Record) -> str:
     )
 
 
-WORDS = {"train": _train, "deploy": _deploy, "simulate": _simulate, "harvest": _harvest, "label": _label}
+WORDS = {
+    "train": _train, "deploy": _deploy, "simulate": _simulate, "harvest": _harvest, "label": _label, "final": _train,
+}  # fmt: skip

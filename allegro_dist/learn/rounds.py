@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from allegro_dist.config import DataConfig, RunConfig, RunFolderConfig, StartConfig, dump
+from allegro_dist.config import DataConfig, RunConfig, RunFolderConfig, StartConfig, TrainingConfig, dump
 from allegro_dist.learn.harvest import as_chosen, harvest
 from allegro_dist.learn.labels import write_batch
 from allegro_dist.learn.processes import LearningError, Processes, last_words
@@ -18,7 +18,7 @@ from allegro_dist.learn.tracks import read_track
 from allegro_dist.simulate.checkpoint import read_checkpoint
 from allegro_dist.simulate.settings import SimulationConfig
 
-MODELS = "model.pth"
+MODEL, FINAL = "model", "final"
 USER_ERROR = 2
 """Exit code of a simulation that blew up or was halted, and of any command that was asked for what it can't do."""
 
@@ -36,11 +36,9 @@ class Round:
     def committee(self) -> Path:
         return self.folder / "committee"
 
-    @property
-    def archives(self) -> tuple[Path, ...]:
-        """As `allegro-dist deploy` names those of a committee."""
-        name = Path(MODELS)
-        return tuple(self.folder / f"{name.stem}-{k}{name.suffix}" for k in range(self.config.members))
+    def archives(self, name: str = MODEL) -> tuple[Path, ...]:
+        """As `allegro-dist deploy` names those of a committee: of the round, or of the final training (FINAL)."""
+        return tuple(self.folder / f"{name}-{k}.pth" for k in range(self.config.members))
 
     def train(self, files: Sequence[Path | str], num_frames: int, previous: Path | None) -> Record:
         """Train the committee on files of labelled frames.
@@ -49,25 +47,42 @@ class Round:
             num_frames: that are in them.
             previous: committee of the round before.
         """
-        goes_on = previous is not None and self.config.start_from == "previous"
-        data = self.config.data
-        run = RunConfig(
-            data=DataConfig(train=tuple(map(str, files)), val=data.val, test=data.test),
-            model=self.config.model,
-            start=StartConfig(model=str(previous) if goes_on else None),
-            training=self.config.training_of(self.number),
-            run=RunFolderConfig(dir=str(self.committee)),
-            seed=self.config.seed,
-        )
-        dump(run, self.folder / "train.yaml")
-        self._run("train", [str(self.folder / "train.yaml"), "--members", str(self.config.members)],
-                  self.config.launch.train)  # fmt: skip
-        return {"frames": num_frames, **_outcome(json.loads((self.committee / "committee.json").read_text()))}
+        return self._train("train", self.config.training_of(self.number), files, num_frames, previous, self.committee)
 
     def deploy(self) -> Record:
         """Make the committee's archives."""
-        self._run("deploy", [str(self.committee), "-o", str(self.folder / MODELS)])
-        return {"archives": [str(path) for path in self.archives]}
+        self._deploy(self.committee, MODEL)
+        return {"archives": [str(path) for path in self.archives()]}
+
+    def finish(self, training: TrainingConfig, files: Sequence[Path | str], num_frames: int) -> Record:
+        """The final training, as `train`, and its archives."""
+        committee = self.folder / f"{FINAL}-committee"
+        record = self._train(FINAL, training, files, num_frames, self.committee, committee)
+        self._deploy(committee, FINAL)
+        return record
+
+    def _train(
+        self, name: str, training: TrainingConfig, files: Sequence[Path | str], num_frames: int, source: Path | None,
+        committee: Path,
+    ) -> Record:  # fmt: skip
+        """Train a committee, from another where the settings say so."""
+        goes_on = source is not None and self.config.start_from == "previous"
+        data, settings = self.config.data, self.folder / f"{name}.yaml"
+        run = RunConfig(
+            data=DataConfig(train=tuple(map(str, files)), val=data.val, test=data.test),
+            model=self.config.model,
+            start=StartConfig(model=str(source) if goes_on else None),
+            training=training,
+            run=RunFolderConfig(dir=str(committee)),
+            seed=self.config.seed,
+        )
+        dump(run, settings)
+        members = ["--members", str(self.config.members)]
+        self._run(name, ["train", str(settings), *members], self.config.launch.train)
+        return {"frames": num_frames, **_outcome(json.loads((committee / "committee.json").read_text()))}
+
+    def _deploy(self, committee: Path, name: str) -> None:
+        self._run("deploy", ["deploy", str(committee), "-o", str(self.folder / f"{name}.pth")])
 
     def simulate(self) -> Record:
         """Run all simulations; one that ends in an error after some frames has done its part."""
@@ -96,7 +111,7 @@ class Round:
 
     def _simulations(self) -> list[SimulationConfig]:
         """As they are run in this round, and stopped beyond the ceiling."""
-        archives = tuple(map(str, self.archives))
+        archives = tuple(map(str, self.archives()))
         folders = [self.folder / f"simulation-{k}" for k in range(len(self.config.simulations))]
         runs = [of_round(s, self.number, archives, str(f)) for s, f in zip(self.config.simulations, folders)]
         ceiling = self.config.harvest.ceiling
@@ -117,11 +132,11 @@ class Round:
             "seconds": checkpoint.seconds if checkpoint else 0.0,
         }
 
-    def _run(self, command: str, arguments: Sequence[str], launcher: str = "") -> None:
+    def _run(self, name: str, arguments: Sequence[str], launcher: str = "") -> None:
         """A command of ours; raises LearningError with its last words if it fails."""
-        log = self.folder / f"{command}.log"
-        if code := self.processes.run([command, *arguments], log, launcher):
-            raise LearningError(f"{command} of {self.folder.name} failed ({code}): {last_words(log)} ({log})")
+        log = self.folder / f"{name}.log"
+        if code := self.processes.run(arguments, log, launcher):
+            raise LearningError(f"{name} of {self.folder.name} failed ({code}): {last_words(log)} ({log})")
 
 
 def _halt(every: int, ceiling: float) -> tuple[str, ...]:

@@ -29,6 +29,9 @@ COMMITTEE = "committee"
 FIXED = ("data", "members", "model", "training", "seed")
 """Keys that a loop keeps from its first round to its last; others may change, and act on what is not done yet."""
 
+VARIANTS = ("retraining", "final")
+"""Keys that say in what a later training differs from `training`."""
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class DataSettings:
@@ -131,8 +134,10 @@ class LearningConfig:
     """Of the first round, as in `allegro-dist train`."""
     retraining: TrainingConfig | None = None
     """Of later rounds: keys that differ from `training`."""
+    final: TrainingConfig | None = None
+    """Of a last, longer training on all that was labelled: keys that differ from `training`; null: none."""
     start_from: Literal["previous", "scratch"] = "previous"
-    """Weights of later rounds: each member goes on from its own of the round before, or begins anew."""
+    """Weights of later trainings: each member goes on from its own of the round before, or begins anew."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Of the first member; the others count on."""
     launch: LaunchSettings = field(default_factory=LaunchSettings)
@@ -154,15 +159,11 @@ def read_learning(values: dict[str, Any], source: str) -> LearningConfig:
     if not isinstance(simulations, (list, tuple)):
         raise ConfigError(f"{source}: 'simulations': expected a list, got {simulations!r}")
     read = [_read_simulation(entry, f"{source}: simulations.{number}") for number, entry in enumerate(simulations)]
-    given = {key: value for key, value in values.items() if key != "retraining"} | {"simulations": tuple(read)}
+    changes = {key: values[key] for key in VARIANTS if values.get(key) is not None}
+    given = {key: value for key, value in values.items() if key not in VARIANTS} | {"simulations": tuple(read)}
     config: LearningConfig = from_dict(LearningConfig, given, source)
-    changes = values.get("retraining")
-    if changes is None:
-        return config
-    if not isinstance(changes, dict):
-        raise ConfigError(f"{source}: 'retraining': expected keys of 'training' that differ, got {changes!r}")
-    retraining = from_dict(TrainingConfig, merged(to_dict(config.training), changes), f"{source}: retraining")
-    return replace(config, retraining=retraining)
+    variants: dict[str, Any] = {k: _variant(config.training, v, f"{source}: {k}") for k, v in changes.items()}
+    return replace(config, **variants)
 
 
 def differing_keys(config: LearningConfig, other: dict[str, Any]) -> list[str]:
@@ -188,6 +189,13 @@ def of_round(simulation: SimulationConfig, number: int, archives: tuple[str, ...
 
 SEEDS_PER_ROUND = 10_000
 """Of a Langevin stage, which takes another one for each of its parts."""
+
+
+def _variant(training: TrainingConfig, changes: Any, source: str) -> TrainingConfig:
+    if not isinstance(changes, dict):
+        raise ConfigError(f"{source}: expected keys of 'training' that differ, got {changes!r}")
+    varied: TrainingConfig = from_dict(TrainingConfig, merged(to_dict(training), changes), source)
+    return varied
 
 
 def _read_simulation(values: Any, source: str) -> SimulationConfig:

@@ -126,6 +126,16 @@ def test_end_leaves_the_last_archives_and_a_page(finished):
     assert (finished / "learning.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_last_training_is_on_all_frames_and_leaves_the_archives(finished, patched, tmp_path):
+    changes = ["final={max_epochs: 3}", "harvest.threshold=1e5"]
+    commands = learn(finished.parent / "learn.yaml", *go_on(finished, tmp_path), *changes)
+    assert commands == ["simulate", "train", "deploy"]
+    last = tmp_path / "loop" / "round-001"
+    assert run_results(last / "final-committee" / "member-0")["epochs"] == 3
+    assert (tmp_path / "loop" / "model-1.pth").read_bytes() == (last / "final-1.pth").read_bytes()
+    assert records(tmp_path / "loop")[-1]["step"] == "final"
+
+
 def test_finished_loop_does_nothing_when_it_is_given_again(finished, patched):
     assert learn(finished.parent / "learn.yaml") == []
 

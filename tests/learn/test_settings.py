@@ -36,6 +36,7 @@ def refused(config: Path, capsys: pytest.CaptureFixture[str], *overrides: str) -
         ("simulations.0.dir=here", "simulations.0: 'dir' is that of the round: leave it out"),
         ("training.max_epoch=3", "unknown key 'training.max_epoch'; did you mean 'max_epochs'?"),
         ("retraining.max_epoch=3", "retraining: unknown key 'max_epoch'; did you mean 'max_epochs'?"),
+        ("final=3", "final: expected keys of 'training' that differ, got 3"),
         ("label.calculator=ent", "unknown calculator 'ent'; did you mean 'emt'?"),
         ("label.mode=arrays", "'label.mode': Input should be 'processes' or 'array', got 'arrays'"),
         ("data.start=nowhere.xyz", "nowhere.xyz: no such file"),
