@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from matplotlib.ticker import MaxNLocator
+
 from allegro_dist.drawing import MODEL, QUIET, REFERENCE, add_axes, logarithmic, new_figure, png
 from allegro_dist.files import write_atomically
 from allegro_dist.learn.records import Record, Records, in_words
@@ -53,6 +55,7 @@ def draw(steps: Sequence[Record], config: LearningConfig) -> bytes:
     for line in (config.harvest.threshold, config.harvest.ceiling):
         chosen.axhline(line, color=QUIET, linewidth=0.8)
     logarithmic(chosen, "y")
+    chosen.xaxis.set_major_locator(MaxNLocator(integer=True))
     chosen.set(xlabel="round", ylabel="deviation of chosen frames, eV/Å")
     return png(figure)
 
