@@ -6,6 +6,7 @@ as `virial` (eV, positive under compression): stress = -virial / volume.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -142,16 +143,31 @@ def digest(structures: Iterable[Structure]) -> str:
     return total.hexdigest()
 
 
-def _read_frames(path: str) -> Iterator[Atoms]:
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Turns what ASE's readers raise into a DataError that names the file."""
     try:
-        # Under MPI, ASE would have rank 0 read for all: but ranks may read other files, or one of them alone.
-        yield from ase.io.iread(path, index=":", parallel=False)
+        yield
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except Exception as error:  # ASE's readers raise whatever they come across
+    except Exception as error:  # they raise whatever they come across
         if path.count("@") == 0 and os.path.exists(path) and os.path.getsize(path) == 0:
             raise DataError(f"{path}: the data set holds no frames (the file is empty)") from None
         raise DataError(f"{path}: ASE can't read it: {type(error).__name__}: {error}") from error
+
+
+def read_atoms(path: str) -> Atoms:
+    """The last frame of a file, as ASE has it; raises DataError."""
+    with reading(path):
+        atoms = ase.io.read(path, parallel=False)
+    assert isinstance(atoms, Atoms)  # a list only where an index asks for one
+    return atoms
+
+
+def _read_frames(path: str) -> Iterator[Atoms]:
+    with reading(path):
+        # Under MPI, ASE would have rank 0 read for all: but ranks may read other files, or one of them alone.
+        yield from ase.io.iread(path, index=":", parallel=False)
 
 
 def _stress(atoms: Atoms, results: dict[str, Any], source: str) -> Array | None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from ase.neighborlist import neighbor_list
@@ -22,7 +21,7 @@ from allegro_dist.analysis.crystal import (
 from allegro_dist.analysis.fits import EquationOfState, fit_equation_of_state
 from allegro_dist.analysis.phonons import Phonons, compute_phonons, phonopy_is_installed
 from allegro_dist.data.neighbors import find_types
-from allegro_dist.data.structure import Array, DataError, from_atoms
+from allegro_dist.data.structure import Array, from_atoms, read_atoms
 from allegro_dist.report.committee import Committee
 from allegro_dist.report.predictions import Frame, as_atoms
 
@@ -65,13 +64,7 @@ class CrystalProperties:
 
 def read_crystal(path: str, committee: Committee) -> Atoms:
     """A crystal for these models; raises DataError for what is unreadable or has other types."""
-    try:
-        atoms = ase.io.read(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except Exception as error:  # ASE's readers raise whatever they come across
-        raise DataError(f"{path}: ASE can't read it: {type(error).__name__}: {error}") from error
-    assert isinstance(atoms, Atoms)  # a list only where an index asks for one
+    atoms = read_atoms(path)
     find_types(from_atoms(atoms, path), committee.type_names)
     return atoms
 

@@ -175,7 +175,7 @@ class _Run:
         except Exception as error:
             return f"The frame could not be saved ({error}); the last checkpoint is at step {self.checkpoint.step}"
         if self.is_main:
-            ase.io.write(self.folder / BLOWN_UP, as_atoms(read_dump(part)[-1]))
+            ase.io.write(self.folder / BLOWN_UP, as_atoms(read_dump(part)[-1]), parallel=False)
             part.unlink()
         return f"The frame is in {self.folder / BLOWN_UP}"
 
@@ -203,8 +203,10 @@ class _Run:
         """The last frame, as LAMMPS and as ASE have it."""
         self._issue(["write_data   final.data"])
         if self.is_main:
-            atoms = ase.io.read(self.folder / "final.data", format="lammps-data", atom_style="atomic", units="metal")
-            ase.io.write(self.folder / "final.xyz", atoms)
+            # by rank 0 alone: ASE's default, under MPI, is that all take part
+            data = self.folder / "final.data"
+            atoms = ase.io.read(data, format="lammps-data", atom_style="atomic", units="metal", parallel=False)
+            ase.io.write(self.folder / "final.xyz", atoms, parallel=False)
 
     def _step(self) -> int:
         return int(self.lmp.extract_global("ntimestep"))

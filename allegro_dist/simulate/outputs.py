@@ -104,7 +104,7 @@ def read_dump(path: Path) -> list[LammpsFrame]:
 
 def _extended(frame: LammpsFrame) -> str:
     text = io.StringIO()
-    ase.io.write(text, as_atoms(frame), format="extxyz")
+    ase.io.write(text, as_atoms(frame), format="extxyz", parallel=False)  # rank 0 alone is here
     return text.getvalue()
 
 

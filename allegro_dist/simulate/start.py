@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 from ase.io.lammpsdata import read_lammps_data, write_lammps_data
 
 from allegro_dist.config import ConfigError
-from allegro_dist.data.structure import DataError
+from allegro_dist.data.structure import DataError, read_atoms, reading
 from allegro_dist.deploy.archive_file import read_model_card
 from allegro_dist.simulate.script import Geometry
 from allegro_dist.simulate.settings import Npt, SimulationConfig
@@ -50,23 +49,14 @@ def prepare(config: SimulationConfig, folder: Path | None) -> Geometry:
 def _read(config: SimulationConfig) -> tuple[Atoms, tuple[str, ...]]:
     """The atoms and the chemical symbols of the LAMMPS types."""
     path, given = config.structure.file, config.structure.types
-    try:
-        if Path(path).suffix in (".data", ".lmp"):
-            if given is None:
-                raise ConfigError(
-                    f"structure.types: {path} is a LAMMPS data file: name the element of each of its types"
-                )
-            numbers = {number: atomic_numbers[symbol] for number, symbol in enumerate(given, 1)}
+    if Path(path).suffix in (".data", ".lmp"):
+        if given is None:
+            raise ConfigError(f"structure.types: {path} is a LAMMPS data file: name the element of each of its types")
+        numbers = {number: atomic_numbers[symbol] for number, symbol in enumerate(given, 1)}
+        with reading(path):
             atoms = read_lammps_data(path, Z_of_type=numbers, atom_style="atomic")
-        else:
-            atoms = ase.io.read(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except ConfigError:
-        raise
-    except Exception as error:  # ASE's readers raise whatever they come across
-        raise DataError(f"{path}: ASE can't read it: {type(error).__name__}: {error}") from error
-    assert isinstance(atoms, Atoms)
+    else:
+        atoms = read_atoms(path)
     found = sorted(set(atoms.get_chemical_symbols()), key=lambda symbol: atomic_numbers[symbol])
     types = given or tuple(found)
     unknown = [symbol for symbol in found if symbol not in types]

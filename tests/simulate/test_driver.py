@@ -154,6 +154,15 @@ def test_two_ranks_give_the_first_thermo_lines_of_one(on_ranks):
     assert_allclose(two, one, rtol=1e-4, atol=1.0)
 
 
+def test_rank_that_writes_frames_does_not_wait_for_the_others(tmp_path):
+    """ASE's default under MPI is to pass on what is written: frames of this size hung."""
+    structure = {"file": "silicon.xyz", "replicate": [8, 8, 8], "temperature": 600}
+    settings = write_settings(tmp_path, structure=structure, stages=[{"stage": "nve", "steps": 4}])
+    folder = run(settings, ranks=2)
+    assert [len(atoms) for atoms in read(folder / "trajectory.xyz", ":")] == [4096, 4096]
+    assert len(read(folder / "final.xyz")) == 4096
+
+
 def test_committee_has_deviations_in_thermo_and_trajectory(tmp_path):
     shutil.copy(ARCHIVE, tmp_path / "other.pth")
     settings = write_settings(
