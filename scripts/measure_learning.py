@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """A learning loop against random frames: examples/learning, whose oracle is cheap enough to draw random frames from.
 
-    python scripts/measure_learning.py [--folder learning-run] [--random 200 ...] [key=value ...]
+    python scripts/measure_learning.py [--folder learning-run] [--random 200 ...] [--steps N] [key=value ...]
 
 Two simulations of the loop's protocol are run by the oracle itself.  The loop is measured on frames of the first, which
-nobody trains on; of the second, random frames are drawn, on which a committee is trained for as many steps as the
-loop's last one has had in all.  Ends with a table and FOLDER/learning.png.  key=value changes the loop's
-settings.  The same command goes on with an interrupted run.
+nobody trains on; from the second, random frames are drawn.  Committees are trained from scratch on these, and on the
+frames that the loop has labelled, for as many steps as the loop's last one has had in all.  Ends with a table and
+FOLDER/learning.png.  key=value changes the loop's settings.  The same command goes on with an interrupted run.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from allegro_dist.config import DataConfig, RunConfig, RunFolderConfig, dump, re
 from allegro_dist.drawing import MODEL, REFERENCE, add_axes, logarithmic, new_figure, png
 from allegro_dist.files import replacing, write_atomically
 from allegro_dist.learn.calculators import make_calculator
+from allegro_dist.learn.labelling import LABELLED
+from allegro_dist.learn.records import START
 from allegro_dist.learn.settings import LearningConfig, read_learning
 from allegro_dist.report.committee import open_committee
 from allegro_dist.report.errors import by_name, overall
@@ -114,19 +116,27 @@ def run_loop(folder: Path, overrides: Sequence[str]) -> Path:
     return loop
 
 
-def train_random(config: LearningConfig, folder: Path, num_frames: int, num_steps: int) -> Path:
-    """A committee on random frames of the pool, for at least so many steps; returns its folder."""
+def random_frames(folder: Path, num_frames: int) -> Path:
+    """A file of frames drawn from the pool."""
     frames = folder / f"random-{num_frames}.xyz"
     if not frames.exists():
         pool = read(folder / "pool.xyz", ":")
         chosen = sorted(np.random.default_rng(num_frames).permutation(len(pool))[:num_frames])
         with replacing(frames) as part:
             write(part, [pool[i] for i in chosen], format="extxyz")
+    return frames
+
+
+def train_anew(
+    config: LearningConfig, folder: Path, name: str, files: Sequence[Path], num_steps: int
+) -> dict[str, Any]:
+    """Train a committee from scratch, for at least so many steps; returns frames, steps and errors."""
+    num_frames = sum(len(read(file, ":")) for file in files)
     num_train = num_frames - max(1, round(config.data.val * num_frames))
     epochs = int(np.ceil(num_steps / np.ceil(num_train / config.training.batch_size)))
-    run = folder / f"random-{num_frames}-{epochs}"
+    run = folder / f"{name.replace(' ', '-')}-{num_frames}-{epochs}"
     settings = RunConfig(
-        data=DataConfig(train=str(frames), val=config.data.val, test=str(folder / "test.xyz")),
+        data=DataConfig(train=tuple(map(str, files)), val=config.data.val, test=str(folder / "test.xyz")),
         model=config.model,
         training=replace(config.training, max_epochs=epochs, validate_every=max(1, epochs // 20)),
         run=RunFolderConfig(dir=str(run)),
@@ -134,7 +144,8 @@ def train_random(config: LearningConfig, folder: Path, num_frames: int, num_step
     )
     dump(settings, run.with_suffix(".yaml"))
     command(["train", str(run.with_suffix(".yaml")), "--members", str(config.members)])
-    return run
+    steps = json.loads((run / "member-0" / "results.json").read_text())["steps"]
+    return {"name": name, "frames": num_frames, "steps": steps, "errors": measure(run, folder / "test.xyz")}
 
 
 def command(arguments: Sequence[str]) -> None:
@@ -181,10 +192,11 @@ def draw(outcomes: Sequence[dict[str, Any]]) -> bytes:
     figure = new_figure(9.0, 3.5)
     for number, (quantity, label) in enumerate((("forces", "force MAE, meV/Å"), ("energy", "energy MAE, meV/atom")), 1):
         axes = add_axes(figure, 1, 2, number)
-        for name, color, line in (("loop", MODEL, "o-"), ("random", REFERENCE, "s--")):
+        drawn = (("loop", MODEL, "o-"), ("frames of the loop", MODEL, "*"), ("random frames", REFERENCE, "s--"))
+        for name, color, line in drawn:
             points = [(o["frames"], o["errors"]["all"][quantity]) for o in outcomes if o["name"].startswith(name)]
             if points:
-                axes.plot(*zip(*sorted(points), strict=True), line, color=color, markersize=5, label=f"{name}")
+                axes.plot(*zip(*sorted(points), strict=True), line, color=color, markersize=5, label=name)
         logarithmic(axes, "x", "y")
         axes.set(xlabel="labelled frames", ylabel=label)
         axes.legend(frameon=False)
@@ -195,6 +207,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("learning-run"))
     parser.add_argument("--random", type=int, nargs="+", default=[200], help="sizes of random sets")
+    parser.add_argument("--steps", type=int, help="of the trainings beside the loop; as many as in all of the loop's")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     args = parser.parse_intermixed_args()
     folder = args.folder.resolve()
@@ -203,11 +216,11 @@ def main() -> None:
     make_sets(config, folder)
     loop = run_loop(folder, args.overrides)
     outcomes = list(loop_outcomes(loop, folder / "test.xyz"))
+    steps = args.steps or outcomes[-1]["steps"]
+    files = [path for path in (loop / START / LABELLED, *sorted(loop.glob(f"round-*/{LABELLED}"))) if path.exists()]
+    outcomes.append(train_anew(config, folder, "frames of the loop", files, steps))
     for size in args.random:
-        run = train_random(config, folder, size, outcomes[-1]["steps"])
-        steps = json.loads((run / "member-0" / "results.json").read_text())["steps"]
-        errors = measure(run, folder / "test.xyz")
-        outcomes.append({"name": f"random {size}", "frames": size, "steps": steps, "errors": errors})
+        outcomes.append(train_anew(config, folder, "random frames", [random_frames(folder, size)], steps))
     write_atomically(folder / "learning.png", draw(outcomes))
     write_atomically(folder / "results.json", json.dumps(outcomes, indent=1))
     table(outcomes).show()
