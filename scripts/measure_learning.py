@@ -188,18 +188,23 @@ def table(outcomes: Sequence[dict[str, Any]]) -> Table:
 
 
 def draw(outcomes: Sequence[dict[str, Any]]) -> bytes:
-    """Errors over labelled frames, of the loop and of random sets."""
-    figure = new_figure(9.0, 3.5)
-    for number, (quantity, label) in enumerate((("forces", "force MAE, meV/Å"), ("energy", "energy MAE, meV/atom")), 1):
-        axes = add_axes(figure, 1, 2, number)
-        drawn = (("loop", MODEL, "o-"), ("frames of the loop", MODEL, "*"), ("random frames", REFERENCE, "s--"))
-        for name, color, line in drawn:
-            points = [(o["frames"], o["errors"]["all"][quantity]) for o in outcomes if o["name"].startswith(name)]
+    """Errors on the liquid over labelled frames, of the loop and of trainings from scratch."""
+    figure = new_figure(11.0, 3.5)
+    panels = (
+        ("forces_rmse", "force RMSE, meV/Å"),
+        ("forces", "force MAE, meV/Å"),
+        ("energy", "energy MAE, meV/atom"),
+    )
+    drawn = (("loop", MODEL, "o-"), ("frames of the loop", MODEL, "*"), ("random frames", REFERENCE, "s"))
+    for number, (quantity, label) in enumerate(panels, 1):
+        axes = add_axes(figure, 1, len(panels), number)
+        for name, color, marks in drawn:
+            points = [(o["frames"], o["errors"][STAGES[1]][quantity]) for o in outcomes if o["name"].startswith(name)]
             if points:
-                axes.plot(*zip(*sorted(points), strict=True), line, color=color, markersize=5, label=name)
+                axes.plot(*zip(*points, strict=True), marks, color=color, markersize=6, label=name)
         logarithmic(axes, "x", "y")
         axes.set(xlabel="labelled frames", ylabel=label)
-        axes.legend(frameon=False)
+    axes.legend(frameon=False)
     return png(figure)
 
 
