@@ -45,7 +45,7 @@ def test_learning_example_goes_through_a_round_in_small(monkeypatch, tmp_path):
     stages = '[{"stage": "nvt", "temperature": 300, "steps": 20}]'
     small = [
         f"data.start={tmp_path / 'start.xyz'}", f"dir={tmp_path / 'loop'}", "members=2", "max_rounds=1",
-        "training.max_epochs=1", "retraining.max_epochs=1", f"simulations.0.stages={stages}",
+        "training.max_epochs=1", "retraining.max_epochs=1", "final=null", f"simulations.0.stages={stages}",
         "harvest={threshold: 1e-9, ceiling: 1e6, per_round: 1}", "label.max_force=1e6",
     ]  # fmt: skip
     assert main(["learn", "examples/learning/learn.yaml", *small]) == 0
