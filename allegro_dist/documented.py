@@ -1,4 +1,4 @@
-"""A configuration as YAML in which every key stands below its documentation, generated from config.py.
+"""A configuration as YAML in which every key stands below its documentation, generated from its dataclasses.
 
     # Cutoff radius, Angstrom.  [5.0]
     r_max: 6.5
@@ -29,13 +29,20 @@ def documented(config: Any) -> str:
 def _lines(section: Any, indent: str) -> list[str]:
     """The keys of a section, each below its comment."""
     lines: list[str] = []
-    for name, field in fields_of(type(section)).items():
+    fields = fields_of(type(section)).items()
+    for name, field in sorted(fields, key=lambda item: not is_kind(item[1])):
         value = getattr(section, name)
         if dataclasses.is_dataclass(value):
             lines += ["", *_comment(type(value).__doc__, "", indent), f"{indent}{name}:"]
             lines += _lines(value, indent + INDENT)
             continue
-        notes = " | ".join(_choices(field.annotation))
+        if _is_list_of_sections(value):
+            lines += ["", *_comment(field.description, "", indent), f"{indent}{name}:"]
+            for entry in value:
+                lines += ["", *_comment(type(entry).__doc__, "", indent + INDENT), *_entry(entry, indent + INDENT)]
+            lines.append("")
+            continue
+        notes = "" if is_kind(field) else " | ".join(_choices(field.annotation))
         default = value if field.is_required() else field.get_default(call_default_factory=True)
         if default != value:
             notes += f"{'; ' if notes else ''}default {_yaml(default)}"
@@ -43,9 +50,29 @@ def _lines(section: Any, indent: str) -> list[str]:
     return lines
 
 
+def _entry(section: Any, indent: str) -> list[str]:
+    """A section of a list; the key that tells its kind, if it has one, stands behind the dash."""
+    first, *others = _lines(section, indent + INDENT)
+    return [f"{indent}- {first.strip()}", *others]
+
+
+def is_kind(field: FieldInfo) -> bool:
+    """Whether a field tells only which section of several this is."""
+    return len(_choices(field.annotation)) == 1
+
+
+def _is_list_of_sections(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and dataclasses.is_dataclass(value[0])
+
+
 def fields_of(section: type) -> dict[str, FieldInfo]:
-    """The fields of a section of config.py; `description` is the docstring below a field."""
-    return section.__pydantic_fields__  # type: ignore[attr-defined]
+    """The fields of a section; `description` is the docstring below a field, in the section or in one it extends."""
+    fields: dict[str, FieldInfo] = dict(section.__pydantic_fields__)  # type: ignore[attr-defined]
+    for base in section.__mro__[1:]:  # pydantic reads no docstrings of inherited fields
+        for name, field in getattr(base, "__pydantic_fields__", {}).items():
+            if fields[name].description is None:
+                fields[name] = field
+    return fields
 
 
 def _choices(hint: Any) -> list[str]:

@@ -8,8 +8,10 @@ import pytest
 import yaml
 
 from allegro_dist.cli import main
+from allegro_dist.commands.simulate import EXAMPLE
 from allegro_dist.config import RunConfig, from_dict
-from allegro_dist.documented import documented, fields_of
+from allegro_dist.documented import documented, fields_of, is_kind
+from allegro_dist.simulate.settings import STAGES, read_simulation
 
 CHANGED = {
     "data": {"train": ["a b.xyz", "c#d.xyz"], "val": "no", "max_frames": 7},
@@ -26,8 +28,10 @@ CHANGED = {
 def sections(config):
     yield type(config)
     for field in dataclasses.fields(config):
-        if dataclasses.is_dataclass(value := getattr(config, field.name)):
-            yield from sections(value)
+        value = getattr(config, field.name)
+        for part in value if isinstance(value, tuple) else [value]:
+            if dataclasses.is_dataclass(part):
+                yield from sections(part)
 
 
 @pytest.mark.parametrize("values", [{"data": {"train": "a.xyz"}}, CHANGED], ids=["defaults", "changed"])
@@ -36,11 +40,15 @@ def test_documented_configuration_reads_back_as_the_same(values):
     assert from_dict(RunConfig, yaml.safe_load(documented(config))) == config
 
 
-def test_every_key_and_section_is_documented():
-    for section in sections(from_dict(RunConfig, CHANGED)):
-        assert section is RunConfig or not section.__doc__.startswith(f"{section.__name__}("), section
+@pytest.mark.parametrize(
+    "config", [from_dict(RunConfig, CHANGED), read_simulation(EXAMPLE, "example")], ids=["train", "simulate"]
+)
+def test_every_key_and_section_is_documented(config):
+    for section in sections(config):
+        assert not section.__doc__.startswith(f"{section.__name__}("), section
         for name, field in fields_of(section).items():
-            assert field.description or dataclasses.is_dataclass(field.annotation), f"{section.__name__}.{name}"
+            known = field.description or dataclasses.is_dataclass(field.annotation) or is_kind(field)
+            assert known, f"{section.__name__}.{name}"
 
 
 def test_value_that_is_not_the_default_is_shown_beside_it():
@@ -56,6 +64,23 @@ def test_printed_configuration_can_be_fed_back(tmp_path, capsys):
     assert main(["train", str(tmp_path / "c.yaml"), "--print-config"]) == 0
     assert capsys.readouterr().out == first
     assert yaml.safe_load(first)["model"]["r_max"] == 6.5
+
+
+def test_printed_simulation_shows_every_stage_and_can_be_fed_back(tmp_path, capsys):
+    assert main(["simulate", "--print-config", "timestep=0.5"]) == 0
+    first = capsys.readouterr().out
+    (tmp_path / "c.yaml").write_text(first)
+    assert main(["simulate", str(tmp_path / "c.yaml"), "--print-config"]) == 0
+    assert capsys.readouterr().out == first
+    config = read_simulation(yaml.safe_load(first), "c.yaml")
+    assert config == read_simulation(EXAMPLE | {"timestep": 0.5}, "example")
+    assert {type(stage) for stage in config.stages} == set(STAGES.values())
+
+
+def test_inherited_keys_have_the_documentation_of_where_they_are_from(capsys):
+    assert main(["simulate", "--print-config"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[lines.index("  - stage: nve") + 1] == "    # Number of steps."
 
 
 def test_options_may_stand_anywhere_among_the_keys(tmp_path, capsys):

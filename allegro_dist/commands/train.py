@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from allegro_dist.commands.arguments import add_configuration, file_and_changes
 from allegro_dist.config import RunConfig, RunFolderConfig, from_dict, read_values, to_dict
 from allegro_dist.deploy import archive
 from allegro_dist.documented import documented
@@ -25,11 +26,7 @@ OF_THE_DATA = ("type_names", "avg_num_neighbors", "per_type_scale", "per_type_sh
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", nargs="?", help="YAML file; may be left out where key=value give all that is needed")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example training.max_minutes=10")
-    parser.add_argument(
-        "--print-config", action="store_true", help="print the complete configuration with its documentation, and stop"
-    )
+    add_configuration(parser, "training.max_minutes=10")
     several = parser.add_mutually_exclusive_group()
     several.add_argument(
         "--members", type=_count, metavar="N", help="train a committee: N runs that differ in their seeds"
@@ -40,9 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    path, overrides = args.config, args.overrides
-    if path and "=" in path and not Path(path).exists():
-        path, overrides = None, [path, *overrides]
+    path, overrides = file_and_changes(args)
 
     def configuration(point: Sequence[str] = (), **defaults: Any) -> RunConfig:
         values = read_values(path, [*overrides, *point])

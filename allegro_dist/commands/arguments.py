@@ -1,0 +1,22 @@
+"""What commands with a configuration take: a YAML file, key=value changes of it, and --print-config."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_configuration(parser: argparse.ArgumentParser, change: str) -> None:
+    """`change`: an example of key=value."""
+    parser.add_argument("config", nargs="?", help="YAML file; may be left out where key=value give all that is needed")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=f"for example {change}")
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the complete configuration with its documentation, and stop"
+    )
+
+
+def file_and_changes(args: argparse.Namespace) -> tuple[str | None, list[str]]:
+    """The YAML file, if there is one, and the key=value words."""
+    if args.config and "=" in args.config and not Path(args.config).exists():
+        return None, [args.config, *args.overrides]
+    return args.config, args.overrides
