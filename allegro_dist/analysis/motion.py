@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dct, irfft, next_fast_len, rfft
+from scipy.fft import dct
 
 from allegro_dist.analysis.averages import Average, of_blocks
+from allegro_dist.analysis.correlation import autocorrelation
 
 Array = NDArray[np.float64]
 NUM_BLOCKS, FIT = 5, (0.1, 0.5)
 """Of a diffusion coefficient: independent blocks of time, and lags, over a block's length, of the straight line."""
 FEWEST_FRAMES = 10 * NUM_BLOCKS
-COLUMNS_AT_ONCE = 3 * 512
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,6 @@ class Vibrations:
     frequencies: Array  # [L] THz
     density: Array  # [L] 1/THz
     by_type: dict[str, Array]
-
-
-def autocorrelation(series: Array) -> Array:
-    """[T] sum over components of <x(0) x(t)>, averaged over origins in time; series: [T, ...]."""
-    flat = series.reshape(len(series), -1)
-    size = next_fast_len(2 * len(flat), real=True)  # zeros behind: the end must not meet the beginning
-    power = np.zeros(size // 2 + 1)
-    for start in range(0, flat.shape[1], COLUMNS_AT_ONCE):
-        power += (np.abs(rfft(flat[:, start : start + COLUMNS_AT_ONCE], size, axis=0)) ** 2).sum(axis=1)
-    correlation: Array = irfft(power, size)[: len(flat)] / np.arange(len(flat), 0, -1)
-    return correlation
 
 
 def mean_square_displacement(positions: Array) -> Array:

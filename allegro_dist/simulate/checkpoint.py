@@ -27,18 +27,22 @@ class Checkpoint:
     step: int = 0
     ends: tuple[int, ...] = ()  # last steps of the stages that are done
     restart: str = ""  # LAMMPS's file; none before the first part
-    written: Written = field(default_factory=Written)
+    written: dict[str, Written] = field(default_factory=dict)  # by names of files
     seconds: float = 0.0  # of all runs
     finished: bool = False
 
 
 def read_checkpoint(folder: Path) -> Checkpoint | None:
-    """The checkpoint of a folder; None if it has none."""
+    """The checkpoint of a folder; None if it has none.  Raises SimulationError for what another version wrote."""
     path = folder / FILE
     if not path.exists():
         return None
-    values = json.loads(path.read_text())
-    return Checkpoint(**{**values, "written": Written(**values["written"]), "ends": tuple(values["ends"])})
+    try:
+        values = json.loads(path.read_text())
+        written = {name: Written(*position) for name, position in values["written"].items()}
+        return Checkpoint(**{**values, "written": written, "ends": tuple(values["ends"])})
+    except (KeyError, TypeError, ValueError) as error:
+        raise SimulationError(f"{path}: expected a checkpoint of this version of allegro-dist, got another") from error
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:

@@ -26,8 +26,9 @@ from allegro_dist.simulate.progress import Progress
 from allegro_dist.simulate.script import Geometry
 from allegro_dist.simulate.settings import Dynamics, Langevin, Minimize, SimulationConfig, differing_keys
 from allegro_dist.simulate.start import prepare
+from allegro_dist.simulate.tables import LOG, tables
 
-LOG, FRAMES, BLOWN_UP = "log.lammps", "frames.part", "blown_up.xyz"
+FRAMES, BLOWN_UP = "frames.part", "blown_up.xyz"
 
 
 class Stopped(RuntimeError):  # noqa: N818 (not a mistake of anyone's)
@@ -62,7 +63,7 @@ def simulate(config: SimulationConfig) -> Path:
     if is_main:
         dump(config, folder / "config.yaml")
         write_atomically(folder / "in.lammps", script.input_script(config, geometry))
-        for name in (LOG, FRAMES):
+        for name in (FRAMES, *(table.source for table in tables(config))):
             (folder / name).unlink(missing_ok=True)
     comm.barrier()
     _leave_signals_to_the_pair_style()
@@ -91,9 +92,7 @@ class _Run:
         self.outputs: Outputs | None = None
         if self.is_main:
             extended = config.trajectory.format == "extxyz"
-            self.outputs = Outputs(
-                folder, list(script.thermo_columns(config)), config.thermo_every, extended, self.checkpoint.written
-            )
+            self.outputs = Outputs(folder, tables(config), extended, self.checkpoint.written)
         arguments = ["-log", str(folder / LOG), "-screen", "none", "-nocite"]
         self.lmp = import_lammps().lammps(comm=comm, cmdargs=arguments)
         load_plugin(self.lmp)
@@ -194,7 +193,7 @@ class _Run:
         self._issue(script.write_checkpoint(restart))
         written = self.checkpoint.written
         if self.outputs is not None:
-            written = self.outputs.collect(self.folder / LOG, self.folder / FRAMES)
+            written = self.outputs.collect(FRAMES)
         self.checkpoint = replace(self.checkpoint, step=step, restart=restart, written=written, **changes)
         if self.is_main:
             write_checkpoint(self.folder, self.checkpoint)

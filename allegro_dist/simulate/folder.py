@@ -16,6 +16,7 @@ from allegro_dist.config import ConfigError
 from allegro_dist.simulate.checkpoint import SimulationError, read_checkpoint
 from allegro_dist.simulate.outputs import PICOSECOND, as_atoms, read_dump
 from allegro_dist.simulate.settings import Minimize, SimulationConfig, Stage, read_simulation
+from allegro_dist.simulate.tables import THERMO_FILE
 
 Array = NDArray[np.float64]
 
@@ -65,9 +66,11 @@ class Simulation:
 
     def rows(self, stage: StageSpan, discard: float = 0.0) -> dict[str, Array]:
         """The lines of a stage in thermo.csv."""
-        first, last = stage.steps(discard)
-        inside = (self.thermo["step"] >= first) & (self.thermo["step"] <= last)
-        return {name: values[inside] for name, values in self.thermo.items()}
+        return _within(self.thermo, stage.steps(discard))
+
+    def series(self, file: str, stage: StageSpan, discard: float = 0.0) -> dict[str, Array]:
+        """The lines of a stage in stress.csv or heat_flux.csv."""
+        return _within(read_table(self.folder / file), stage.steps(discard))
 
     def frames(self, stage: StageSpan, discard: float = 0.0) -> Iterator[Atoms]:
         """The frames of a stage."""
@@ -80,7 +83,7 @@ class Simulation:
 def read_folder(folder: Path) -> Simulation:
     """Read all but the frames; raises SimulationError for a folder that is none, or has come to no checkpoint."""
     checkpoint = read_checkpoint(folder)
-    if checkpoint is None or not checkpoint.written.thermo_bytes:
+    if checkpoint is None or THERMO_FILE not in checkpoint.written:
         raise SimulationError(f"{folder}: not the folder of a simulation: it has no checkpoint with outputs")
     try:
         config = read_simulation(checkpoint.config, str(folder / "checkpoint.json"))
@@ -94,9 +97,19 @@ def read_folder(folder: Path) -> Simulation:
         StageSpan(n, s, first, last, (getattr(s, "timestep", None) or config.timestep) * fs / PICOSECOND)
         for n, (s, first, last) in enumerate(zip(config.stages, firsts, ends, strict=False))
     )
-    table = np.genfromtxt(folder / "thermo.csv", delimiter=",", names=True, ndmin=1)
-    thermo = {name: np.asarray(table[name], dtype=float) for name in table.dtype.names or ()}
-    return Simulation(folder, config, stages, thermo, checkpoint.finished)
+    return Simulation(folder, config, stages, read_table(folder / THERMO_FILE), checkpoint.finished)
+
+
+def _within(table: dict[str, Array], steps: tuple[float, int]) -> dict[str, Array]:
+    """The lines from a first to a last step."""
+    inside = (table["step"] >= steps[0]) & (table["step"] <= steps[1])
+    return {name: values[inside] for name, values in table.items()}
+
+
+def read_table(path: Path) -> dict[str, Array]:
+    """Columns of thermo.csv, or of a series."""
+    table = np.genfromtxt(path, delimiter=",", names=True, ndmin=1)
+    return {name: np.asarray(table[name], dtype=float) for name in table.dtype.names or ()}
 
 
 def read_trajectory(folder: Path) -> Iterator[Atoms]:

@@ -1,17 +1,19 @@
-"""What a simulation leaves: thermo.csv and the trajectory, appended at checkpoints from what LAMMPS wrote meanwhile.
+"""What a simulation leaves: tables and the trajectory, appended at checkpoints from what LAMMPS wrote meanwhile.
 
-LAMMPS writes a log and a dump that begin anew in every process, and repeat the step at which a run begins.  Whatever
-comes after the last checkpoint is lost with a process that dies.  So steps are taken over once, in order, when the
-checkpoint that contains them is there; a file that is longer than the checkpoint says is cut back first.
+LAMMPS writes a log, a dump and files of fixes that begin anew in every process, and repeat the step at which a run
+begins.  Whatever comes after the last checkpoint is lost with a process that dies.  So steps are taken over once, in
+order, when the checkpoint that contains them is there; a file that is longer than the checkpoint says is cut back
+first.
 """
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import ase.io
 import numpy as np
@@ -21,18 +23,16 @@ from ase.units import fs
 from numpy.typing import NDArray
 
 from allegro_dist.simulate.script import FORCES
+from allegro_dist.simulate.tables import Table
 
 PICOSECOND = 1000 * fs  # in ASE's units
 
 
-@dataclass(frozen=True)
-class Written:
-    """How far the outputs have come."""
+class Written(NamedTuple):
+    """How far an output has come."""
 
-    thermo_bytes: int = 0
-    thermo_step: int = -1
-    frames_bytes: int = 0
-    frames_step: int = -1
+    size: int = 0  # bytes
+    step: int = -1  # the last one in it
 
 
 @dataclass(frozen=True)
@@ -50,35 +50,44 @@ class LammpsFrame:
 class Outputs:
     """The files of a simulation's folder, on rank 0."""
 
-    def __init__(self, folder: Path, columns: Sequence[str], every: int, extended: bool, written: Written) -> None:
-        """`columns`: names of thermo.csv, `every`: steps between its lines; `extended`: extxyz, not LAMMPS's dumps."""
-        self.thermo, self.frames = folder / "thermo.csv", folder / ("trajectory.xyz" if extended else "trajectory.dump")
-        self.columns, self.every, self.extended, self.written = tuple(columns), every, extended, written
-        self.log_position = self.dump_position = 0
-        for path, size in ((self.thermo, written.thermo_bytes), (self.frames, written.frames_bytes)):
-            path.touch()
-            os.truncate(path, size)
+    def __init__(self, folder: Path, tables: Sequence[Table], extended: bool, written: Mapping[str, Written]) -> None:
+        """`extended`: frames as extxyz, not as LAMMPS's dumps; `written`: what a checkpoint knows, by file names."""
+        self.folder, self.tables, self.extended = folder, tuple(tables), extended
+        self.trajectory = "trajectory.xyz" if extended else "trajectory.dump"
+        self.written = {name: written.get(name, Written()) for name in (*(t.file for t in tables), self.trajectory)}
+        self.positions: dict[str, int] = {}  # in the files of LAMMPS: what was taken before
+        for name, (size, _) in self.written.items():
+            (folder / name).touch()
+            os.truncate(folder / name, size)
 
-    def collect(self, log: Path, dump: Path) -> Written:
-        """Append what the log and the dump have beyond what was taken before; returns what a checkpoint must know."""
-        rows, self.log_position = _new_rows(log, self.log_position, len(self.columns))
-        frames, self.dump_position = _new_frames(dump, self.dump_position)
-        thermo = "" if self.written.thermo_bytes else ",".join(self.columns) + "\n"
-        w = self.written
+    def collect(self, dump: str) -> dict[str, Written]:
+        """Append what LAMMPS's files have beyond what was taken before; returns what a checkpoint must know."""
+        for table in self.tables:
+            self._collect_rows(table)
+        self._collect_frames(dump)
+        return self.written
+
+    def _collect_rows(self, table: Table) -> None:
+        size, last = self.written[table.file]
+        rows, position = _new_rows(self.folder / table.source, self.positions.get(table.source, 0), len(table.head))
+        self.positions[table.source] = position
+        text = "" if size else ",".join(table.head) + "\n"
         for row in rows:
             # a run also prints its first and last step, whatever they are
-            if int(row[0]) > w.thermo_step and int(row[0]) % self.every == 0:
-                thermo += ",".join(row) + "\n"
-                w = replace(w, thermo_step=int(row[0]))
-        trajectory = ""
+            if int(row[0]) > last and int(row[0]) % table.every == 0:
+                text += ",".join(row) + "\n"
+                last = int(row[0])
+        self.written[table.file] = Written(_append(self.folder / table.file, text), last)
+
+    def _collect_frames(self, dump: str) -> None:
+        _, last = self.written[self.trajectory]
+        frames, self.positions[dump] = _new_frames(self.folder / dump, self.positions.get(dump, 0))
+        text = ""
         for frame in frames:
-            if frame.step > w.frames_step:
-                trajectory += _extended(frame) if self.extended else frame.text
-                w = replace(w, frames_step=frame.step)
-        self.written = replace(
-            w, thermo_bytes=_append(self.thermo, thermo), frames_bytes=_append(self.frames, trajectory)
-        )
-        return self.written
+            if frame.step > last:
+                text += _extended(frame) if self.extended else frame.text
+                last = frame.step
+        self.written[self.trajectory] = Written(_append(self.folder / self.trajectory, text), last)
 
 
 def as_atoms(frame: LammpsFrame) -> Atoms:
@@ -117,9 +126,9 @@ def _append(path: Path, text: str) -> int:
         return file.tell()
 
 
-def _new_rows(log: Path, position: int, num_columns: int) -> tuple[list[list[str]], int]:
-    """Rows of thermo output behind a position of a log, and where to go on."""
-    text, end = _whole_lines(log, position)
+def _new_rows(path: Path, position: int, num_columns: int) -> tuple[list[list[str]], int]:
+    """Rows of a table behind a position of a log or of a fix's file, and where to go on."""
+    text, end = _whole_lines(path, position)
     rows = [line.split() for line in text.splitlines()]
     return [row for row in rows if len(row) == num_columns and row[0].isdecimal() and _are_numbers(row)], end
 

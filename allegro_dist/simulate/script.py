@@ -12,21 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from allegro_dist.simulate.settings import Deform, Dynamics, Langevin, Minimize, Npt, Nvt, SimulationConfig, Stage
+from allegro_dist.simulate.tables import table_commands
 
 PICOSECOND = 1000.0  # fs
 SEEDS_OF_REMAINDERS = 500_000
 """Added to a seed where a part goes on after it was stopped on its way, so that no random force comes twice."""
 GUARD_EVERY = 1
 """Steps between looks at the temperature for simulations that blow up."""
-THERMO = {
-    "step": "step", "time_ps": "time", "temperature_K": "temp", "potential_energy_eV": "pe", "kinetic_energy_eV": "ke",
-    "total_energy_eV": "etotal", "pressure_bar": "press", "volume_A3": "vol", "lx_A": "lx", "ly_A": "ly", "lz_A": "lz",
-    "xy_A": "xy", "xz_A": "xz", "yz_A": "yz", "pxx_bar": "pxx", "pyy_bar": "pyy", "pzz_bar": "pzz", "pxy_bar": "pxy",
-    "pxz_bar": "pxz", "pyz_bar": "pyz",
-}  # fmt: skip
-"""Columns of thermo.csv and the words for them in LAMMPS."""
-SPREAD = {"largest_deviation_eV_A": "c_spread[1]", "mean_deviation_eV_A": "c_spread[2]"}
-"""Those of a committee."""
 FORCES = ("f_forces[1]", "f_forces[2]", "f_forces[3]")
 """Of the potential alone: what LAMMPS calls fx holds a thermostat's random forces, too."""
 ATOM_COLUMNS = ("id", "element", "xu", "yu", "zu", "vx", "vy", "vz", *FORCES, "c_atom_energy")
@@ -39,11 +31,6 @@ class Geometry:
     data_file: str
     types: tuple[str, ...]  # chemical symbols
     boundary: str  # of LAMMPS: "p p p"
-
-
-def thermo_columns(config: SimulationConfig) -> dict[str, str]:
-    """Names in thermo.csv and words in LAMMPS."""
-    return THERMO | (SPREAD if len(config.models) > 1 else {})
 
 
 def atom_columns(config: SimulationConfig) -> tuple[str, ...]:
@@ -83,9 +70,7 @@ def settings(config: SimulationConfig, geometry: Geometry, frames_file: str) -> 
         *committee,
         "compute      atom_energy all pe/atom",
         "fix          forces all store/force",
-        f"thermo_style custom {' '.join(thermo_columns(config).values())}",
-        "thermo_modify format float %.15g flush yes lost error norm no",
-        f"thermo       {config.thermo_every}",
+        *table_commands(config),
         f"dump         frames all custom {every} {frames_file} {' '.join(atom_columns(config))}",
         f"dump_modify  frames element {types} sort id format float %.15g",
         "variable     temperature equal temp",

@@ -144,6 +144,16 @@ class TrajectorySettings:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class RecordSettings:
+    """Series for `allegro-dist analyse`, which finds viscosity and thermal conductivity by them; null: none."""
+
+    stress: Count | None = None
+    """Steps between lines of stress.csv."""
+    heat_flux: Count | None = None
+    """Steps between lines of heat_flux.csv, the energy current; computing it costs about a step."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class SimulationConfig:
     """The whole of a simulation."""
 
@@ -162,6 +172,8 @@ class SimulationConfig:
     """Steps between checkpoints. Results depend on it in their last digits: neighbor lists are new after each."""
     trajectory: TrajectorySettings = field(default_factory=TrajectorySettings)
     """Frames on disk."""
+    record: RecordSettings = field(default_factory=RecordSettings)
+    """Series on disk, for viscosity and thermal conductivity."""
     pair_options: str = ""
     """Words behind `pair_style allegro`, such as `device cuda`."""
     max_temperature: Positive = 1e5

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from allegro_dist.analysis.correlation import autocorrelation
 from allegro_dist.analysis.motion import (
-    autocorrelation,
     diffusion,
     mean_square_displacement,
     vibrations,

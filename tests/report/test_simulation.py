@@ -16,8 +16,8 @@ from allegro_dist.cli import main
 from allegro_dist.config import to_dict
 from allegro_dist.simulate.checkpoint import Checkpoint, write_checkpoint
 from allegro_dist.simulate.outputs import Written
-from allegro_dist.simulate.script import THERMO
 from allegro_dist.simulate.settings import Minimize, Nve, Nvt, SimulationConfig, Stage, StructureSettings
+from allegro_dist.simulate.tables import THERMO
 
 DRIFT = 0.032  # eV/ps, of the whole
 DENSITY = 2.33  # g/cm^3, of silicon at a = 5.43 Angstrom
@@ -49,7 +49,8 @@ def make_folder(folder: Path, atoms: Atoms, stages: tuple[Stage, ...] = STAGES, 
     np.savetxt(folder / "thermo.csv", np.stack(list(values.values()), 1), delimiter=",", header=",".join(values),
                comments="")  # fmt: skip
     write_checkpoint(
-        folder, Checkpoint(to_dict(config), 2, None, LAST, (FIRST, LAST), "", Written(1, LAST, 1, LAST), finished=True)
+        folder,
+        Checkpoint(to_dict(config), 2, None, LAST, (FIRST, LAST), "", {"thermo.csv": Written(1, LAST)}, finished=True),
     )
     return folder
 

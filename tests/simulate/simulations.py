@@ -38,6 +38,7 @@ def write_settings(folder: Path, **changes: Any) -> Path:
         "thermo_every": 2,
         "checkpoint_every": 6,
         "trajectory": {"every": 4},
+        "record": {"stress": 2, "heat_flux": 3},
         "stages": ALL_STAGES,
     } | changes
     (folder / "run.yaml").write_text(yaml.safe_dump(values))

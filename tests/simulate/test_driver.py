@@ -19,7 +19,7 @@ from allegro_dist.simulate.calculator import AllegroCalculator
 from tests.lammps.lammps_run import start_lmp
 from tests.simulate.simulations import ALL_STAGES, ARCHIVE, run, start, write_settings
 
-OUTPUTS = ("thermo.csv", "trajectory.xyz", "final.data")
+OUTPUTS = ("thermo.csv", "stress.csv", "heat_flux.csv", "trajectory.xyz", "final.data")
 NUM_COLUMNS = 20
 
 
@@ -55,6 +55,27 @@ def test_input_script_gives_identical_thermo_output(on_ranks, tmp_path, ranks):
 def test_thermo_has_every_line_once(finished):
     steps = np.loadtxt(finished / "thermo.csv", delimiter=",", skiprows=1)[:, 0]
     assert_allclose(steps, np.arange(0, steps[-1] + 1, 2))
+
+
+def test_recorded_series_have_every_line_of_dynamics_once(finished):
+    first = first_step(finished)
+    for name, every in (("stress.csv", 2), ("heat_flux.csv", 3)):
+        steps = np.loadtxt(finished / name, delimiter=",", skiprows=1)[:, 0]
+        steps = steps[steps >= first]
+        assert_allclose(steps, np.arange(steps[0], first + 56, every))
+        assert steps[0] < first + every
+
+
+def test_recorded_stress_is_that_of_thermo(finished):
+    """But while LAMMPS deforms the box: after the fix has written, before thermo does."""
+    thermo = np.genfromtxt(finished / "thermo.csv", delimiter=",", names=True)
+    stress = np.genfromtxt(finished / "stress.csv", delimiter=",", names=True)
+    since = thermo["step"] - first_step(finished)
+    common = np.isin(thermo["step"], stress["step"]) & (since > 0) & ((since <= 35) | (since > 45))
+    assert common.sum() > 20
+    for name in stress.dtype.names[1:]:
+        recorded = dict(zip(stress["step"], stress[name], strict=True))
+        assert_allclose(thermo[name][common], [recorded[step] for step in thermo["step"][common]], rtol=1e-9, atol=1e-6)
 
 
 def first_step(folder: Path) -> int:
@@ -152,6 +173,17 @@ def test_two_ranks_give_the_first_thermo_lines_of_one(on_ranks):
     """Later ones part company: the last digits of a minimization and of random forces depend on the ranks."""
     one, two = (np.loadtxt(on_ranks[ranks] / "thermo.csv", delimiter=",", skiprows=1)[:4] for ranks in (1, 2))
     assert_allclose(two, one, rtol=1e-4, atol=1.0)
+
+
+def test_two_ranks_record_what_one_does(tmp_path):
+    folders = [
+        run(write_settings(tmp_path / str(ranks), stages=[{"stage": "nve", "steps": 20}]), ranks=ranks)
+        for ranks in (1, 2)
+    ]
+    for name, num_lines in (("stress.csv", 11), ("heat_flux.csv", 7)):
+        one, two = (np.loadtxt(folder / name, delimiter=",", skiprows=1) for folder in folders)
+        assert len(one) == num_lines
+        assert_allclose(two, one, rtol=0, atol=1e-5 * np.abs(one[:, 1:]).max())
 
 
 def test_rank_that_writes_frames_does_not_wait_for_the_others(tmp_path):

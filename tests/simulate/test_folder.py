@@ -89,6 +89,12 @@ def test_folder_that_is_none_is_refused(tmp_path):
         read_folder(tmp_path)
 
 
+def test_checkpoint_of_another_version_is_refused(tmp_path):
+    (tmp_path / "checkpoint.json").write_text('{"config": {}, "written": {"thermo_bytes": 1}, "ends": []}')
+    with pytest.raises(SimulationError, match="expected a checkpoint of this version of allegro-dist, got another"):
+        read_folder(tmp_path)
+
+
 def test_stage_under_way_ends_at_the_checkpoint(tmp_path):
     settings = write_settings(tmp_path, stages=[*STAGES[1:], {"stage": "nve", "steps": 10**6}], checkpoint_every=50)
     process = start(settings)

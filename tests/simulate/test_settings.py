@@ -41,6 +41,17 @@ def test_bad_stage_is_named(tmp_path, capsys, stage, message):
     assert message in refused(write_settings(tmp_path, stages=[stage]), capsys)
 
 
+@pytest.mark.parametrize(
+    "record, message",
+    [
+        ({"stress": 0}, "'record.stress': Input should be greater than or equal to 1, got 0"),
+        ({"heat_flx": 5}, "unknown key 'record.heat_flx'; did you mean 'heat_flux'?"),
+    ],
+)
+def test_bad_record_is_named(tmp_path, capsys, record, message):
+    assert message in refused(write_settings(tmp_path, record=record), capsys)
+
+
 def test_unknown_key_is_named_with_the_nearest_known_one(tmp_path, capsys):
     assert "unknown key 'timestp'; did you mean 'timestep'?" in refused(write_settings(tmp_path, timestp=1), capsys)
 
