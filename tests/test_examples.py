@@ -1,21 +1,32 @@
-"""What examples/ offers: recipes that load, a silicon archive of the promised errors, an input that runs as it is."""
+"""What examples/ offers: recipes that load, a silicon archive of the promised errors, inputs that run, in small."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from ase.build import molecule
+from ase.calculators.emt import EMT
 from ase.io import read, write
+from ase.neighborlist import neighbor_list
+from numpy.testing import assert_allclose
 
 from allegro_dist.cli import main
 from allegro_dist.config import load
 from allegro_dist.data.structure import read_structures
-from allegro_dist.deploy.archive import load_archive
+from allegro_dist.deploy.archive import load_archive, load_potential, save_archive
+from allegro_dist.deploy.archive_file import read_model_card
+from allegro_dist.simulate import read_folder
+from allegro_dist.simulate.lammps_runtime import lammps_folder, lmp_command, lmp_environment
 from allegro_dist.training.evaluate import evaluate
-from tests.lammps.lammps_run import last_thermo, start_lmp
+from tests.lammps.lammps_run import MPIEXEC, last_thermo, start_lmp
+from tests.simulate.simulations import COMMAND
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SILICON = EXAMPLES / "silicon"
@@ -32,10 +43,13 @@ def test_recipes_need_only_training_frames(recipe):
     assert load(EXAMPLES / recipe, ["data.train=frames.xyz"]).data.train == "frames.xyz"
 
 
-def test_simulation_example_is_one_that_can_start(monkeypatch, capsys):
-    monkeypatch.chdir(EXAMPLES.parent)
-    assert main(["simulate", "examples/silicon/npt.yaml", "--dry-run"]) == 0
-    assert "replicate    5 5 5" in capsys.readouterr().out
+def test_simulation_example_goes_through_its_stages_in_small(tmp_path):
+    steps = [f"stages.{stage}.steps=10" for stage in (1, 2, 3)]
+    small = [f"dir={tmp_path}", "structure.replicate=[2,2,2]", "thermo_every=10", "trajectory.every=10", *steps]
+    subprocess.run([*COMMAND, "examples/silicon/npt.yaml", *small], cwd=EXAMPLES.parent, check=True, timeout=300)
+    simulation = read_folder(tmp_path)
+    assert simulation.finished
+    assert [stage.settings.stage for stage in simulation.stages] == ["minimize", "nvt", "npt", "nve"]
 
 
 def test_learning_example_goes_through_a_round_in_small(monkeypatch, tmp_path):
@@ -82,3 +96,115 @@ def test_quick_input_keeps_its_energy_with_the_silicon_archive(tmp_path):
     assert run.returncode == 0, run.stdout + run.stderr
     first = float(run.stdout.split("TotEng")[1].split()[1])
     assert last_thermo(run.stdout)[1] == pytest.approx(first, abs=1e-4 * 1000)  # eV, 1,000 atoms
+
+
+# --- inputs for LAMMPS, each in small
+
+
+def run_input(path: Path, folder: Path, ranks: int = 1, **variables: object) -> str:
+    """Run an input with variables of the command line, outputs in the folder; returns what it prints."""
+    words = [word for name, value in variables.items() for word in ("-var", name, str(value))]
+    command = lmp_command(["-in", str(path), "-log", "none", "-var", "out", str(folder), *words])
+    run = subprocess.run(
+        [str(MPIEXEC), "-n", str(ranks), *command], cwd=EXAMPLES.parent, env=lmp_environment(os.environ),
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    return run.stdout
+
+
+def test_recoil_input_knows_whether_the_archive_has_zbl_inside():
+    """If this fails, a new archive came: change `variable repulsion` in recoil.in, which must not count ZBL twice."""
+    inside = read_model_card(SILICON / "si.pth")["config"]["zbl"]
+    line = next(x for x in (SILICON / "recoil.in").read_text().splitlines() if x.startswith("variable repulsion"))
+    assert line.split()[3] == ("inside" if inside else "overlay")
+
+
+@pytest.mark.parametrize("repulsion", ["overlay", "inside"])
+def test_recoil_input_keeps_its_energy_where_atoms_meet(tmp_path, repulsion):
+    run_input(SILICON / "recoil.in", tmp_path, cells=2, steps=250, repulsion=repulsion)
+    time, _, total = np.loadtxt(tmp_path / "recoil.txt").T
+    assert np.diff(time).min() < 2e-3 < time[-1]  # ps per ten steps, which are shorter than 1 fs while the atom is fast
+    assert np.ptp(total) < 0.1  # eV, of the 100 that the atom was given
+    frames = read(tmp_path / "frames.dump", ":", format="lammps-dump-text")
+    assert min(neighbor_list("d", atoms, 2.0).min(initial=2.0) for atoms in frames) < 1.6
+
+
+def test_committee_input_halts_where_the_members_disagree(tmp_path):
+    """The second member has the forces of the first, times 1.1: a deviation of 1/21 of the mean force."""
+    potential = load_potential(SILICON / "si.pth")
+    with torch.no_grad():
+        potential.scale.mul_(1.1)
+    save_archive(tmp_path / "other.pth", potential)
+    models = f"{SILICON / 'si.pth'} {tmp_path / 'other.pth'}"
+    output = run_input(
+        SILICON / "committee.in", tmp_path, 2, models=models, cells=2, steps=40, threshold=0.05, doubt=0.02
+    )
+    assert "Fix halt condition for fix-id stop met" in output
+    step, _, largest, mean = np.loadtxt(tmp_path / "deviations.txt").T
+    assert largest[-1] > 0.05 and (largest[:-1] <= 0.05).all() and (mean <= largest).all()
+    doubtful = read(tmp_path / "doubt.dump", ":", format="lammps-dump-text")
+    assert len(doubtful) == (largest > 0.02).sum()
+    assert_allclose(doubtful[-1].arrays["f_spread"].max(), largest[-1], rtol=1e-4)
+    assert (tmp_path / "last.data").exists()
+
+
+def test_melting_input_gives_the_mean_of_the_last_half(tmp_path):
+    small = {"cells": 2, "length": 4, "warm_steps": 10, "melt_steps": 10, "cool_steps": 10, "steps": 40, "every": 5}
+    output = run_input(SILICON / "melting.in", tmp_path, **small)
+    step, temperature, _ = np.loadtxt(tmp_path / "temperature.txt").T
+    melting_point = float(output.split("melting point: ")[-1].split()[0])
+    assert_allclose(melting_point, temperature[step > 20].mean(), rtol=1e-5)
+
+
+def test_melting_input_leaves_half_of_a_crystal_beside_its_liquid(tmp_path):
+    """With Stillinger-Weber silicon, whose liquid has more than five neighbors within 3 Angstrom."""
+    sw = {"style": "sw", "model": lammps_folder() / "share/lammps/potentials/Si.sw", "guess": 1600}
+    steps = {"warm_steps": 500, "melt_steps": 1000, "cool_steps": 1000, "steps": 1000}
+    run_input(SILICON / "melting.in", tmp_path, **sw, **steps, cells=2, length=8, hot=5000)
+    rows = (tmp_path / "profile.txt").read_text().splitlines()[-16:]
+    _, place, _, neighbors = np.loadtxt(rows).T
+    assert_allclose(neighbors[(place > 0.15) & (place < 0.35)], 4.0, atol=0.15)
+    assert neighbors[(place > 0.65) & (place < 0.85)].mean() > 4.8
+
+
+def test_conductivity_input_integrates_the_flux_that_it_writes(tmp_path):
+    small = {"cells": 2, "nvt_steps": 20, "nve_steps": 60, "sample": 2, "lags": 10, "temperature": 500}
+    run_input(SILICON / "conductivity.in", tmp_path, **small)
+    flux = np.loadtxt(tmp_path / "flux.txt")[:, 1:]  # eV Angstrom/ps
+    correlation = [(flux[: len(flux) - lag] * flux[lag:]).mean(axis=0) for lag in range(10)]
+    volume, step = (2 * 5.475) ** 3, 2 * 0.001
+    integral = np.trapezoid(correlation, dx=step, axis=0) / (8.617333262e-5 * 500**2 * volume)
+    expected = integral * 1.602176634e-19 / (1e-10 * 1e-12)  # eV/(Angstrom ps K) in W/(m K)
+    *components, mean = np.loadtxt(tmp_path / "conductivity.txt")
+    assert_allclose(components, expected, rtol=1e-4)  # flux.txt has six digits
+    assert_allclose(mean, expected.mean(), rtol=1e-4)
+
+
+def test_molecule_input_keeps_its_energy_in_a_box_that_follows(tmp_path):
+    """With a model of ethanol that is trained by the recipe, on frames labelled by EMT, for seconds."""
+    frames = []
+    for seed in range(20):
+        atoms = molecule("CH3CH2OH", vacuum=5.0)
+        atoms.rattle(0.05, seed=seed)
+        atoms.calc = EMT()
+        atoms.get_forces()
+        frames.append(atoms)
+    write(tmp_path / "frames.xyz", frames)
+    settings = {
+        "data.train": tmp_path / "frames.xyz", "run.dir": tmp_path / "run", "training.max_epochs": 10,
+        "training.max_minutes": "null", "model.r_max": 4, "model.l_max": 1, "model.num_layers": 1,
+        "model.num_tensor_features": 4, "model.num_scalar_features": 8,
+    }  # fmt: skip
+    changes = [f"{key}={value}" for key, value in settings.items()]
+    assert main(["train", str(EXAMPLES / "molecule.yaml"), *changes]) == 0
+    assert main(["deploy", str(tmp_path / "run"), "-o", str(tmp_path / "model.pth")]) == 0
+    start = molecule("CH3CH2OH", vacuum=5.0)
+    start.write(tmp_path / "molecule.data", format="lammps-data", specorder=["C", "H", "O"], masses=True)
+    files = {"model": tmp_path / "model.pth", "data": tmp_path / "molecule.data"}
+    run_input(EXAMPLES / "molecule" / "md.in", tmp_path, **files, warm_steps=100, nve_steps=100)
+    _, total, temperature = np.loadtxt(tmp_path / "nve.txt").T
+    kinetic = 1.5 * len(start) * 8.617e-5 * temperature
+    assert np.ptp(total) < 0.05 * kinetic.mean()
+    last = read(tmp_path / "frames.dump", -1, format="lammps-dump-text")
+    assert_allclose(np.ptp(last.positions, axis=0), last.cell.lengths(), atol=1.0)  # the data file's box has 10 more
