@@ -22,12 +22,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--r-max", type=_length, default=R_MAX, metavar="R", help=f"of g(r), Angstrom ({R_MAX:g}, or half the cell)"
     )
+    parser.add_argument(
+        "--plateau", type=_length, metavar="T",
+        help="time at which the integrals for viscosity and conductivity are read, up to 2 T, ps (found)",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     left_out = write_analysis(
         Path(args.run), Path(args.output), json_file=Path(args.json) if args.json else None,
-        stage=args.stage, discard=args.discard, r_max=args.r_max,
+        stage=args.stage, discard=args.discard, r_max=args.r_max, plateau=args.plateau,
     )  # fmt: skip
     for part, reason in left_out.items():
         print(f"analyse: left out: {part.replace('_', ' ')}: {reason}")

@@ -14,6 +14,7 @@ from allegro_dist.report.sections.motion import diffusion_part, vibrations_part
 from allegro_dist.report.sections.pairs import pairs_part
 from allegro_dist.report.sections.snapshot import snapshot_part
 from allegro_dist.report.sections.stages import cell_part, stages_part
+from allegro_dist.report.sections.transport import CONDUCTIVITY, VISCOSITY, transport_part
 from allegro_dist.simulate.checkpoint import SimulationError
 from allegro_dist.simulate.folder import Motion, Simulation, StageSpan, motion, read_folder
 
@@ -30,6 +31,7 @@ def write_analysis(
     stage: int | None = None,
     discard: float = DISCARD,
     r_max: float = R_MAX,
+    plateau: float | None = None,
 ) -> dict[str, str]:
     """Write the report on a simulation's folder.
 
@@ -38,13 +40,14 @@ def write_analysis(
         stage: whose pairs and motion are looked at, counted from 0; None: the last of dynamics.
         discard: fraction of each stage that is left out at its beginning.
         r_max: of radial distribution functions, Angstrom.
+        plateau: of the integrals for viscosity and conductivity, ps, which ends at twice that time; None: found.
 
     Returns: the parts that were left out, and why.  Raises SimulationError for what is no such folder, or has no such
     stage.
     """
     run = read_folder(folder)
     chosen = _choose(run, stage)
-    parts = build_parts(_parts(run, chosen, discard, r_max))
+    parts = build_parts(_parts(run, chosen, discard, r_max, plateau))
     about = {
         "folder": str(folder), "finished": run.finished, "discard": discard,
         "stage": None if chosen is None else chosen.number,
@@ -67,7 +70,7 @@ def _choose(run: Simulation, number: int | None) -> StageSpan | None:
 
 
 def _parts(
-    run: Simulation, stage: StageSpan | None, discard: float, r_max: float
+    run: Simulation, stage: StageSpan | None, discard: float, r_max: float, plateau: float | None
 ) -> Iterator[tuple[str, Callable[[], Part]]]:
     """The parts of the report, by their keys in the JSON, in the order of the page."""
     yield "snapshot", lambda: snapshot_part(run)
@@ -85,6 +88,10 @@ def _parts(
 
     yield "diffusion", lambda: diffusion_part(moving(), stage.name)
     yield "vibrations", lambda: vibrations_part(moving(), stage.name)
+    if run.config.record.stress:
+        yield "viscosity", lambda: transport_part(VISCOSITY, run, stage, discard, plateau)
+    if run.config.record.heat_flux:
+        yield "conductivity", lambda: transport_part(CONDUCTIVITY, run, stage, discard, plateau)
 
 
 def _no_dynamics() -> Part:
