@@ -37,7 +37,7 @@ def write_analysis(
 
     Args:
         json_file: where to write the numbers.
-        stage: whose pairs and motion are looked at, counted from 0; None: the last of dynamics.
+        stage: whose pairs, motion and transport are looked at, counted from 0; None: the last of dynamics.
         discard: fraction of each stage that is left out at its beginning.
         r_max: of radial distribution functions, Angstrom.
         plateau: of the integrals for viscosity and conductivity, ps, which ends at twice that time; None: found.
@@ -88,10 +88,8 @@ def _parts(
 
     yield "diffusion", lambda: diffusion_part(moving(), stage.name)
     yield "vibrations", lambda: vibrations_part(moving(), stage.name)
-    if run.config.record.stress:
-        yield "viscosity", lambda: transport_part(VISCOSITY, run, stage, discard, plateau)
-    if run.config.record.heat_flux:
-        yield "conductivity", lambda: transport_part(CONDUCTIVITY, run, stage, discard, plateau)
+    yield "viscosity", lambda: transport_part(VISCOSITY, run, stage, discard, plateau)
+    yield "conductivity", lambda: transport_part(CONDUCTIVITY, run, stage, discard, plateau)
 
 
 def _no_dynamics() -> Part:

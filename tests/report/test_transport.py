@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 from scipy.signal import lfilter
@@ -57,6 +58,14 @@ def test_conductivity_is_that_of_the_series(tmp_path):
     assert "thermal conductivity, W/m/K" in page and "viscosity, mPa s" in page
 
 
+def test_simulation_that_recorded_nothing_is_told_how(tmp_path):
+    folder = make_folder(tmp_path / "run", Nve(steps=STEPS))
+    (folder / "stress.csv").unlink()
+    numbers, _ = analyse(folder)
+    assert numbers["left_out"]["viscosity"] == "no stress.csv: record: {stress: N} in a simulation's settings writes it"
+    assert "conductivity" in numbers
+
+
 def test_plateau_that_is_given_is_taken(tmp_path):
     numbers, _ = analyse(make_folder(tmp_path / "run", Nve(steps=STEPS)), "--plateau", "0.1")
     assert numbers["viscosity"]["plateau"] == pytest.approx([0.1, 0.2])
@@ -73,6 +82,23 @@ def test_stage_with_random_forces_has_no_transport(tmp_path):
         assert numbers["left_out"][name].startswith("stage 0: langevin: Green and Kubo's formulas need nve")
 
 
+def test_lines_at_unequal_intervals_are_left_out(tmp_path):
+    folder = make_folder(tmp_path / "run", Nve(steps=STEPS))
+    lines = (folder / "stress.csv").read_text().splitlines(keepends=True)
+    (folder / "stress.csv").write_text("".join(lines[:5000] + lines[5001:]))
+    numbers, _ = analyse(folder)
+    assert numbers["left_out"]["viscosity"] == "stress.csv has lines at unequal intervals: [2, 4] steps"
+
+
 def test_stage_with_few_lines_has_no_transport(tmp_path):
     numbers, _ = analyse(make_folder(tmp_path / "run", Nve(steps=STEPS)), "--discard", "0.97")
     assert "expected 400 or more samples, got 301" in numbers["left_out"]["conductivity"]
+
+
+def test_molecule_has_no_transport(tmp_path):
+    folder = make_folder(tmp_path / "run", Nve(steps=STEPS))
+    frame = ase.io.read(folder / "trajectory.xyz")
+    frame.pbc = False
+    frame.write(folder / "trajectory.xyz")
+    numbers, _ = analyse(folder)
+    assert numbers["left_out"]["viscosity"] == "no volume: the simulation is not periodic in all directions"

@@ -6,14 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from allegro_dist.analysis.green_kubo import NUM_SEGMENTS, GreenKubo, conductivity, viscosity
 from allegro_dist.drawing import MODEL, QUIET, add_axes, new_figure, png
 from allegro_dist.report.page import Picture, Section, Table, Text
 from allegro_dist.report.part import LeftOut, Part
-from allegro_dist.simulate.folder import Simulation, StageSpan
+from allegro_dist.simulate.folder import Simulation, StageSpan, read_trajectory
 from allegro_dist.simulate.settings import Nve, Nvt
 from allegro_dist.simulate.tables import HEAT_FLUX, HEAT_FLUX_FILE, STRESS, STRESS_FILE
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -40,15 +43,11 @@ CONDUCTIVITY = Transport(
 
 def transport_part(kind: Transport, run: Simulation, stage: StageSpan, discard: float, begin: float | None) -> Part:
     """The coefficient of a stage; `begin`: of the plateau, ps, or None."""
-    settings = stage.settings
-    if not isinstance(settings, (Nve, Nvt)) or isinstance(getattr(settings, "temperature", 0.0), tuple):
-        raise LeftOut(f"stage {stage.name}: Green and Kubo's formulas need nve, or nvt at one temperature")
-    table, thermo = run.series(kind.file, stage, discard), run.rows(stage, discard)
-    steps = table["step"]
-    if len(set(np.diff(steps))) > 1:
-        raise LeftOut(f"{kind.file} has lines at unequal intervals")
-    interval = float(steps[1] - steps[0]) * stage.timestep if len(steps) > 1 else 0.0
-    series = np.stack([table[name] for name in kind.columns], axis=1)
+    _refuse_unfit(kind, run, stage)
+    series, interval = _series(kind, run, stage, discard)
+    thermo = run.rows(stage, discard)
+    if not len(thermo["step"]):
+        raise LeftOut(f"thermo.csv has no line of stage {stage.name}, which tells volume and temperature")
     volume, temperature = float(thermo["volume_A3"].mean()), float(thermo["temperature_K"].mean())
     try:
         found = kind.compute(series, volume, temperature, interval, begin)
@@ -57,6 +56,29 @@ def transport_part(kind: Transport, run: Simulation, stage: StageSpan, discard: 
     picture = Picture(_draw(kind, found), "Autocorrelation over its first value, and its running integral with "
                       "standard errors; shaded: the plateau.", wide=True)  # fmt: skip
     return Part(Section(kind.title, [_result(kind, found, temperature), Text(kind.note), picture]), found)
+
+
+def _refuse_unfit(kind: Transport, run: Simulation, stage: StageSpan) -> None:
+    """Raise LeftOut for a stage to which the formulas do not apply, or which recorded nothing."""
+    if not (run.folder / kind.file).exists():
+        setting = kind.file.removesuffix(".csv")
+        raise LeftOut(f"no {kind.file}: record: {{{setting}: N}} in a simulation's settings writes it")
+    settings = stage.settings
+    if not isinstance(settings, (Nve, Nvt)) or isinstance(getattr(settings, "temperature", 0.0), tuple):
+        raise LeftOut(f"stage {stage.name}: Green and Kubo's formulas need nve, or nvt at one temperature")
+    first = next(read_trajectory(run.folder), None)
+    if first is None or not all(first.pbc):
+        raise LeftOut("no volume: the simulation is not periodic in all directions")
+
+
+def _series(kind: Transport, run: Simulation, stage: StageSpan, discard: float) -> tuple[Array, float]:
+    """[T, C] what a stage recorded, and the time between lines, ps."""
+    table = run.series(kind.file, stage, discard)
+    intervals = set(np.diff(table["step"]))
+    if len(intervals) > 1:
+        raise LeftOut(f"{kind.file} has lines at unequal intervals: {sorted(map(int, intervals))} steps")
+    interval = float(intervals.pop()) * stage.timestep if intervals else 0.0
+    return np.stack([table[name] for name in kind.columns], axis=1), interval
 
 
 def _result(kind: Transport, found: GreenKubo, temperature: float) -> Table | Text:
