@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,7 @@ from ase.build import molecule
 from ase.calculators.emt import EMT
 from ase.io import read, write
 from ase.neighborlist import neighbor_list
+from nbclient import NotebookClient
 from numpy.testing import assert_allclose
 
 from allegro_dist.cli import main
@@ -208,3 +210,25 @@ def test_molecule_input_keeps_its_energy_in_a_box_that_follows(tmp_path):
     assert np.ptp(total) < 0.05 * kinetic.mean()
     last = read(tmp_path / "frames.dump", -1, format="lammps-dump-text")
     assert_allclose(np.ptp(last.positions, axis=0), last.cell.lengths(), atol=1.0)  # the data file's box has 10 more
+
+
+# --- the notebook
+
+
+def test_notebook_is_committed_without_outputs():
+    cells = nbformat.read(EXAMPLES / "python_api.ipynb", as_version=4).cells
+    assert all(not cell.outputs and cell.execution_count is None for cell in cells if cell.cell_type == "code")
+
+
+def test_notebook_runs_and_finds_silicon(tmp_path):
+    """By PBE: 5.47 Angstrom, 88.5 GPa (Haas, Tran and Blaha, Phys. Rev. B 79, 085104, 2009)."""
+    (tmp_path / "silicon").symlink_to(SILICON)
+    notebook = nbformat.read(EXAMPLES / "python_api.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": tmp_path}}).execute()
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    printed = "".join(output.text for output in outputs if output.get("name") == "stdout")
+    numbers = dict(line.split(": ") for line in printed.splitlines() if ": " in line)
+    assert float(numbers["lattice constant"].split()[0]) == pytest.approx(5.47, abs=0.02)
+    assert float(numbers["bulk modulus"].split()[0]) == pytest.approx(88.5, rel=0.1)
+    assert float(numbers["neighbors of an atom"].split()[0]) == pytest.approx(4.0, abs=0.1)
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 1

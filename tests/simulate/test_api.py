@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
 import pytest
 
 import allegro_dist.simulate as api
-from allegro_dist.simulate.settings import STAGES
+from allegro_dist.simulate import settings
 
 
-def test_every_kind_of_stage_is_exported():
-    assert {stage.__name__ for stage in STAGES.values()} <= set(api.__all__)
+def test_all_settings_are_exported():
+    classes = {name for name, part in vars(settings).items() if dataclasses.is_dataclass(part)}
+    assert classes - {"Dynamics"} <= set(api.__all__)
 
 
 @pytest.mark.parametrize("name", api.__all__)
