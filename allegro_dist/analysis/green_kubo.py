@@ -87,10 +87,14 @@ def conductivity(
 ) -> GreenKubo:
     """Thermal conductivity, mean of the three directions, W/m/K: 1 / (3 V k T^2) int <Q(0) Q(t)> dt.
 
+    Q is taken less its mean, which is the enthalpy that a center of mass in motion carries, as random forces leave it
+    behind: conserved, it would let the integral rise forever.
+
     Args:
         current: [T, 3] energy current of the whole cell, eV Angstrom/ps.
         volume, temperature: Angstrom^3, K.
     """
+    current = current - current.mean(axis=0)
     return green_kubo(current, interval, WATT_PER_METER / (3 * volume * units.kB * temperature**2), begin)
 
 

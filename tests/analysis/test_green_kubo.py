@@ -63,6 +63,14 @@ def test_conductivity_in_other_units():
     assert found.coefficient.error < 0.15 * exact
 
 
+def test_conductivity_of_a_cell_in_motion_is_that_at_rest():
+    current = relaxing(20_000, 3, 10.0, seed=5)
+    about = {"volume": 5000.0, "temperature": 900.0, "interval": INTERVAL}
+    at_rest, moving = (conductivity(current + mean, **about) for mean in (0.0, np.array([3.0, -2.0, 0.5])))
+    assert moving.plateau == at_rest.plateau
+    assert moving.coefficient.value == pytest.approx(at_rest.coefficient.value, rel=1e-9)
+
+
 def test_short_series_is_refused():
     with pytest.raises(ValueError, match="expected 400 or more samples, got 399"):
         green_kubo(np.zeros((399, 3)), INTERVAL, 1.0)
