@@ -67,13 +67,13 @@ def test_printed_configuration_can_be_fed_back(tmp_path, capsys):
 
 
 def test_printed_simulation_shows_every_stage_and_can_be_fed_back(tmp_path, capsys):
-    assert main(["simulate", "--print-config", "timestep=0.5"]) == 0
+    assert main(["simulate", "--print-config", "timestep=0.5", "trajectory.every=7"]) == 0
     first = capsys.readouterr().out
     (tmp_path / "c.yaml").write_text(first)
     assert main(["simulate", str(tmp_path / "c.yaml"), "--print-config"]) == 0
     assert capsys.readouterr().out == first
     config = read_simulation(yaml.safe_load(first), "c.yaml")
-    assert config == read_simulation(EXAMPLE | {"timestep": 0.5}, "example")
+    assert config == read_simulation(EXAMPLE | {"timestep": 0.5, "trajectory": {"every": 7}}, "example")
     assert {type(stage) for stage in config.stages} == set(STAGES.values())
 
 

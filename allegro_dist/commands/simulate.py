@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from allegro_dist.commands.arguments import add_configuration, file_and_changes
-from allegro_dist.config import read_values
+from allegro_dist.config import merged, read_values
 from allegro_dist.documented import documented
 from allegro_dist.simulate.driver import Stopped, simulate
 from allegro_dist.simulate.script import input_script
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     path, changes = file_and_changes(args)
     values = read_values(path, changes)
     if args.print_config:
-        print(documented(read_simulation({**EXAMPLE, **values}, path or "command line")), end="")
+        print(documented(read_simulation(merged(EXAMPLE, values), path or "command line")), end="")
         return 0
     config = read_simulation(values, path or "command line")
     if args.dry_run:

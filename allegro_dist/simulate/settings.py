@@ -74,10 +74,9 @@ class Nve(Dynamics):
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Nvt(Dynamics):
-    """Nosé-Hoover thermostat, constant volume."""
+class Thermostatted(Dynamics):
+    """What all dynamics at a temperature has."""
 
-    stage: Literal["nvt"] = "nvt"
     temperature: Ramp
     """K; [first, last]: a ramp."""
     damping: Positive = 100.0
@@ -85,14 +84,17 @@ class Nvt(Dynamics):
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Npt(Dynamics):
+class Nvt(Thermostatted):
+    """Nosé-Hoover thermostat, constant volume."""
+
+    stage: Literal["nvt"] = "nvt"
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Npt(Thermostatted):
     """Nosé-Hoover thermostat and barostat."""
 
     stage: Literal["npt"] = "npt"
-    temperature: Ramp
-    """K; [first, last]: a ramp."""
-    damping: Positive = 100.0
-    """Time of the thermostat, fs."""
     pressure: Pressure = 0.0
     """bar; [first, last]: a ramp."""
     coupling: Literal["iso", "aniso", "tri"] = "iso"
@@ -102,14 +104,10 @@ class Npt(Dynamics):
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Langevin(Dynamics):
+class Langevin(Thermostatted):
     """Langevin thermostat, constant volume."""
 
     stage: Literal["langevin"] = "langevin"
-    temperature: Ramp
-    """K; [first, last]: a ramp."""
-    damping: Positive = 100.0
-    """Time of the thermostat, fs."""
     seed: Seed = 3081973
     """Of the random forces; each part between two checkpoints has a seed of its own, counted on from this one."""
 
