@@ -38,13 +38,13 @@ class Plan:
     """How much is done."""
 
     name: str
-    minutes: float  # of training
+    members: int  # potentials that are trained; LAMMPS runs the first
     nvt_steps: int
     nve_steps: dict[str, int]  # by precision of the archive
 
 
-QUICK = Plan("quick", 3.0, 300, {"float32": 1000})
-FULL = Plan("full", 4.0, 1000, {"float32": 5000, "float64": 5000})
+QUICK = Plan("quick", 1, 300, {"float32": 1000})
+FULL = Plan("full", 4, 1000, {"float32": 5000, "float64": 2500})
 
 
 class Demo:
@@ -53,40 +53,51 @@ class Demo:
     def __init__(self, plan: Plan, config: Path, folder: Path) -> None:
         self.plan, self.config, self.folder = plan, config, folder
         self.train_folder = folder / "train"
+        self.run_folder = self.train_folder / "member-0" if plan.members > 1 else self.train_folder
         self.start = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
 
     def say(self, text: str) -> None:
         print(f"demo [{time.monotonic() - self.start:4.0f} s] {text}", flush=True)
 
-    def archive(self, dtype: str) -> Path:
-        return self.folder / ("model.pth" if dtype == "float32" else f"model-{dtype}.pth")
+    def archive(self, dtype: str, member: int = 0) -> Path:
+        return self.folder / f"model-{dtype}{f'-{member}' if self.plan.members > 1 else ''}.pth"
 
     def train(self) -> None:
         """Train, or go on with an interrupted training."""
-        if (self.train_folder / "results.json").exists():
+        several = self.plan.members > 1
+        if (self.train_folder / ("committee.json" if several else "results.json")).exists():
             self.say(f"training: done before ({self.train_folder})")
             return
-        self.say(f"training for {self.plan.minutes:g} minutes on {TRAIN.name}")
-        changes = [f"run.dir={self.train_folder}", f"training.max_minutes={self.plan.minutes}"]
+        self.say(f"training on {TRAIN.name}" + (f", a committee of {self.plan.members}" if several else ""))
+        changes: list[object] = [f"run.dir={self.train_folder}", *(["--members", self.plan.members] if several else [])]
         ranks: list[object] = [PROGRAMS / "mpiexec", "-n", RANKS] if (os.cpu_count() or 1) >= RANKS else []
         run([*ranks, PROGRAMS / "allegro-dist", "train", self.config, *changes], cwd=ROOT)
 
     def deploy(self) -> None:
-        """Archives in both precisions from one set of weights, and the errors of the first on the test frames.
+        """Archives in both precisions, and errors on the test frames: of the first, and of a committee's mean.
 
         Of the last epoch, when the learning rate has come down: too few frames validate to choose one by them.
         """
-        weights = self.train_folder / "last.ckpt"
+        weights = self.run_folder / "last.ckpt"
         for dtype in ("float32", "float64"):
             out = self.archive(dtype)
             if not out.exists() or out.stat().st_mtime < weights.stat().st_mtime:
                 self.say(f"deploying {out.name}")
-                options = ["--weights", "last", "-o", out, "--dtype", dtype]
+                options = ["--weights", "last", "-o", self.folder / f"model-{dtype}.pth", "--dtype", dtype]
                 run([PROGRAMS / "allegro-dist", "deploy", self.train_folder, *options])
         self.say("errors on the test frames")
         errors = self.folder / "errors.json"
         run([PROGRAMS / "allegro-dist", "evaluate", self.archive("float32"), TEST, "--json", errors])
+        if self.plan.members > 1:
+            archives = [self.archive("float32", member) for member in range(self.plan.members)]
+            page = self.folder / "committee.html"
+            run([PROGRAMS / "allegro-dist", "report", *archives, "--data", TEST, "-o", page, "--json", self.committee])
+
+    @property
+    def committee(self) -> Path:
+        """What is said of the committee, for programs."""
+        return self.folder / "committee.json"
 
     def lammps(self, name: str, dtype: str, ranks: int, **variables: object) -> Path:
         """Run an input of the example; returns its output folder, which appears once it has run to its end."""
@@ -150,7 +161,10 @@ class Demo:
             dtype: self.lammps("md", dtype, RANKS, edge=edge, nvt_steps=self.plan.nvt_steps, nve_steps=steps)
             for dtype, steps in self.plan.nve_steps.items()
         }
-        done = SiliconRun(self.train_folder, self.folder / "errors.json", python, points, crystal, dynamics, dft)
+        done = SiliconRun(
+            self.run_folder, self.folder / "errors.json", self.committee if self.plan.members > 1 else None,
+            python, points, crystal, dynamics, dft,
+        )  # fmt: skip
         report = self.folder / "report.html"
         print(write_silicon_report(report, done))
         shutil.copyfile(report, self.folder.parent / report.name)  # the latest, where README points
@@ -187,12 +201,10 @@ def run(command: list[object], log: Path | None = None, cwd: Path | None = None,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="train 4 minutes, simulate longer, in both precisions")
-    parser.add_argument("--minutes", type=float, help="train so long instead")
-    args = parser.parse_args()
-    plan = FULL if args.full else QUICK
-    if args.minutes:
-        plan = Plan(plan.name, args.minutes, plan.nvt_steps, plan.nve_steps)
+    parser.add_argument(
+        "--full", action="store_true", help="train four potentials, simulate longer, in both precisions"
+    )
+    plan = FULL if parser.parse_args().full else QUICK
     Demo(plan, ROOT / "examples" / "silicon.yaml", ROOT / "demo-run" / plan.name).run()
 
 

@@ -64,6 +64,7 @@ class SiliconRun:
 
     train_folder: Path
     errors: Path  # JSON of `allegro-dist evaluate`
+    committee: Path | None  # JSON of `allegro-dist report` on it and others trained alike
     python: Mapping[str, SinglePoint]  # by precision
     points: Mapping[tuple[str, int], Path]  # by precision and number of ranks: folders of single_point.in
     crystal: Path  # folder of crystal.in
@@ -102,6 +103,20 @@ def _training_rows(run: SiliconRun) -> list[Row]:
         below("Test errors (mean absolute)", "forces", force, FORCE_LIMIT, "meV/Å", frames),
         below("Test errors (mean absolute)", "energy", energy, ENERGY_LIMIT, "meV/atom"),
         Row("Test errors (mean absolute)", "stress", f"{errors['stress']['mae'] / units.GPa:.3g} GPa"),
+        *(_committee_rows(run.committee) if run.committee else ()),
+    ]
+
+
+def _committee_rows(path: Path) -> list[Row]:
+    committee = json.loads(path.read_text())
+    errors, calibration = committee["parity"]["errors"], committee["calibration"]["forces"]
+    force, energy = 1e3 * errors["forces"]["mae"], 1e3 * errors["energy_per_atom"]["mae"]
+    section = f"Mean of {len(committee['models'])} models (mean absolute errors)"
+    told = f"rank correlation with the models' deviation {calibration['spearman']:.2f}"
+    return [
+        below(section, "forces", force, FORCE_LIMIT, "meV/Å", told),
+        below(section, "energy", energy, ENERGY_LIMIT, "meV/atom"),
+        Row(section, "stress", f"{errors['stress']['mae'] / units.GPa:.3g} GPa"),
     ]
 
 
