@@ -10,6 +10,7 @@ import pytest
 
 from allegro_dist.cli import main
 from allegro_dist.config import ConfigError
+from allegro_dist.deploy.archive_file import read_model_card
 from allegro_dist.simulate.scaling import (
     Machine,
     Workload,
@@ -104,7 +105,9 @@ def test_plan_takes_cutoff_and_neighbors_from_an_archive(tmp_path):
     command = ["plan", "--atoms", "1e6", "--nodes", "1", "--json", str(file), "--rate", "1e4"]
     assert main([*command, "--model", str(SI)]) == 0
     by_model = json.loads(file.read_text())["rows"]
-    assert main([*command, "--r-max", "6.5", "--neighbors", "52.720444444444446"]) == 0
+    card = read_model_card(SI)
+    neighbors = str(card["avg_num_neighbors"][0])
+    assert main([*command, "--r-max", str(card["r_max"]), "--neighbors", neighbors]) == 0
     assert json.loads(file.read_text())["rows"] == by_model
 
 
