@@ -107,7 +107,7 @@ def test_smoke_run_writes_a_row_for_every_contestant(tmp_path: Path):
 
 def test_measured_machine_is_one_that_plan_takes(tmp_path: Path):
     script, model = SCRIPTS / "scaling_model.py", SCRIPTS.parent / "examples" / "silicon" / "si.pth"
-    short = ["--cells", "2", "--steps", "1", "--rounds", "1", "-o", "machine.yaml"]
+    short = ["--cells", "2", "--steps", "4", "--rounds", "3", "-o", "machine.yaml"]
     subprocess.run([sys.executable, str(script), str(model), *short], cwd=tmp_path, check=True)
     machine = str(tmp_path / "machine.yaml")
     assert main(["plan", "--atoms", "1e6", "--nodes", "2", "--model", str(model), "--machine", machine]) == 0
