@@ -42,6 +42,10 @@ class Plan:
     nvt_steps: int
     nve_steps: dict[str, int]  # by precision of the archive
 
+    @property
+    def is_committee(self) -> bool:
+        return self.members > 1
+
 
 QUICK = Plan("quick", 1, 300, {"float32": 1000})
 FULL = Plan("full", 4, 1000, {"float32": 5000, "float64": 2500})
@@ -53,7 +57,7 @@ class Demo:
     def __init__(self, plan: Plan, config: Path, folder: Path) -> None:
         self.plan, self.config, self.folder = plan, config, folder
         self.train_folder = folder / "train"
-        self.run_folder = self.train_folder / "member-0" if plan.members > 1 else self.train_folder
+        self.run_folder = self.train_folder / "member-0" if plan.is_committee else self.train_folder
         self.start = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -61,11 +65,11 @@ class Demo:
         print(f"demo [{time.monotonic() - self.start:4.0f} s] {text}", flush=True)
 
     def archive(self, dtype: str, member: int = 0) -> Path:
-        return self.folder / f"model-{dtype}{f'-{member}' if self.plan.members > 1 else ''}.pth"
+        return self.folder / f"model-{dtype}{f'-{member}' if self.plan.is_committee else ''}.pth"
 
     def train(self) -> None:
         """Train, or go on with an interrupted training."""
-        several = self.plan.members > 1
+        several = self.plan.is_committee
         if (self.train_folder / ("committee.json" if several else "results.json")).exists():
             self.say(f"training: done before ({self.train_folder})")
             return
@@ -89,7 +93,7 @@ class Demo:
         self.say("errors on the test frames")
         errors = self.folder / "errors.json"
         run([PROGRAMS / "allegro-dist", "evaluate", self.archive("float32"), TEST, "--json", errors])
-        if self.plan.members > 1:
+        if self.plan.is_committee:
             archives = [self.archive("float32", member) for member in range(self.plan.members)]
             page = self.folder / "committee.html"
             run([PROGRAMS / "allegro-dist", "report", *archives, "--data", TEST, "-o", page, "--json", self.committee])
@@ -162,7 +166,7 @@ class Demo:
             for dtype, steps in self.plan.nve_steps.items()
         }
         done = SiliconRun(
-            self.run_folder, self.folder / "errors.json", self.committee if self.plan.members > 1 else None,
+            self.run_folder, self.folder / "errors.json", self.committee if self.plan.is_committee else None,
             python, points, crystal, dynamics, dft,
         )  # fmt: skip
         report = self.folder / "report.html"

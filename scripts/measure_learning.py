@@ -24,13 +24,14 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import iread, read, write
+from ase.io import iread, read
 
 from allegro_dist.config import DataConfig, RunConfig, RunFolderConfig, dump, read_values
 from allegro_dist.drawing import MODEL, REFERENCE, add_axes, logarithmic, new_figure, png
-from allegro_dist.files import replacing, write_atomically
+from allegro_dist.files import write_atomically, write_json
 from allegro_dist.learn.calculators import make_calculator
 from allegro_dist.learn.labelling import LABELLED
+from allegro_dist.learn.labels import write_frames
 from allegro_dist.learn.records import START
 from allegro_dist.learn.settings import LearningConfig, read_learning
 from allegro_dist.report.committee import open_committee
@@ -105,8 +106,7 @@ def make_sets(config: LearningConfig, folder: Path) -> None:
         path = folder / f"{name}.xyz"
         if not path.exists():
             frames = list(oracle_frames(config, folder / f"oracle-{name}", seed))
-            with replacing(path) as part:
-                write(part, frames[:: len(frames) // NUM_TEST] if name == "test" else frames, format="extxyz")
+            write_frames(path, frames[:: len(frames) // NUM_TEST] if name == "test" else frames)
 
 
 def run_loop(folder: Path, overrides: Sequence[str]) -> Path:
@@ -122,8 +122,7 @@ def random_frames(folder: Path, num_frames: int) -> Path:
     if not frames.exists():
         pool = read(folder / "pool.xyz", ":")
         chosen = sorted(np.random.default_rng(num_frames).permutation(len(pool))[:num_frames])
-        with replacing(frames) as part:
-            write(part, [pool[i] for i in chosen], format="extxyz")
+        write_frames(frames, [pool[i] for i in chosen])
     return frames
 
 
@@ -227,7 +226,7 @@ def main() -> None:
     for size in args.random:
         outcomes.append(train_anew(config, folder, "random frames", [random_frames(folder, size)], steps))
     write_atomically(folder / "learning.png", draw(outcomes))
-    write_atomically(folder / "results.json", json.dumps(outcomes, indent=1))
+    write_json(folder / "results.json", outcomes)
     table(outcomes).show()
 
 

@@ -47,6 +47,10 @@ class Structure(NamedTuple):
         """Where the frame is from; nothing if it is from no file."""
         return self.source.rpartition(", frame ")[0]
 
+    def as_atoms(self) -> Atoms:
+        """ASE's form, without labels."""
+        return Atoms(self.symbols, self.positions, cell=self.cell, pbc=self.pbc)
+
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 

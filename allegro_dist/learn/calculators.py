@@ -43,10 +43,9 @@ def find_calculator(name: str) -> Maker:
 def _by_path(path: str) -> Maker:
     module, _, name = path.partition(":")
     try:
-        maker: Maker = getattr(importlib.import_module(module), name)
+        return _by_import(module, name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"label.calculator: '{path}': {error}") from error
-    return maker
 
 
 def _lammps() -> Maker:

@@ -81,9 +81,7 @@ def harvest(tracks: Sequence[Track], settings: HarvestSettings, known: Collectio
 
 def as_chosen(track: Track, choice: Choice, round_number: int) -> Atoms:
     """The frame of a choice, without the committee's results, and with the reasons in its info."""
-    frame = track.frames[choice.frame]
-    atoms = Atoms(frame.symbols, frame.positions, cell=frame.cell, pbc=frame.pbc)
-    atoms.wrap()
+    atoms = _bare(track.frames[choice.frame])
     atoms.info.update(
         config_type=f"round {round_number}", simulation=choice.simulation, step=choice.step,
         committee_deviation=choice.deviation,
@@ -93,9 +91,14 @@ def as_chosen(track: Track, choice: Choice, round_number: int) -> Atoms:
 
 def key_of(atoms: Atoms) -> bytes:
     """Equal for frames of the same atoms at the same places, whatever their labels."""
+    return geometry_key(from_atoms(_bare(atoms)))
+
+
+def _bare(atoms: Atoms) -> Atoms:
+    """The atoms alone, inside the cell."""
     bare = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     bare.wrap()
-    return geometry_key(from_atoms(bare))
+    return bare
 
 
 def _before_ceiling(deviations: NDArray[np.float64], ceiling: float) -> int:

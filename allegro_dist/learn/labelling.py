@@ -7,17 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import ase.io
-
-from allegro_dist.files import replacing
-from allegro_dist.learn.labels import LABELS, Batch, Outcome, read_frame
-from allegro_dist.learn.processes import LearningError, Processes, last_words
+from allegro_dist.learn.labels import LABELS, Batch, Outcome, read_frame, write_frames
+from allegro_dist.learn.processes import USER_ERROR, LearningError, Processes, last_words
 from allegro_dist.learn.settings import LabelSettings
 
 LABELLED = "labelled.xyz"
 LOG = "submit.log"
-USER_ERROR = 2
-"""Exit code of a command that was asked for what it can't do: trying again would not help."""
 
 
 class WaitsForLabels(RuntimeError):  # noqa: N818 (not a mistake of anyone's)
@@ -40,8 +35,7 @@ def label_batch(settings: LabelSettings, batch: Batch, command: Sequence[str], p
     _refuse_too_many(settings, batch, outcomes)
     labelled = [o.number for o in outcomes if o.state == "labelled"]
     if labelled:
-        with replacing(batch.folder / LABELLED) as part:
-            ase.io.write(part, [read_frame(batch.label_folder(n).label) for n in labelled], format="extxyz")
+        write_frames(batch.folder / LABELLED, [read_frame(batch.label_folder(n).label) for n in labelled])
     return {
         **{state: sum(o.state == state for o in outcomes) for state in ("labelled", "refused", "failed")},
         "trials": sum(o.trials for o in outcomes),

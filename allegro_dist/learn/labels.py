@@ -66,8 +66,7 @@ class LabelFolder:
 
     def record_label(self, atoms: Atoms) -> None:
         """Write a frame with its results."""
-        with replacing(self.label) as part:
-            ase.io.write(part, atoms, format="extxyz")
+        write_frames(self.label, [atoms])
 
     def empty_trial(self) -> Path:
         """A new folder for the next trial; what a killed one left is gone."""
@@ -118,8 +117,7 @@ class Batch:
 def write_batch(folder: Path, frames: Sequence[Atoms]) -> Batch:
     """Frames to be labelled; the file appears whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / CHOSEN) as part:
-        ase.io.write(part, list(frames), format="extxyz")
+    write_frames(folder / CHOSEN, frames)
     return Batch(folder)
 
 
@@ -129,6 +127,12 @@ def open_batch(folder: Path) -> Batch:
     if not found:
         raise ConfigError(f"{folder}: no frames wait for labels there")
     return Batch(found[-1])
+
+
+def write_frames(path: Path, frames: Sequence[Atoms]) -> None:
+    """Frames with their results as extended XYZ; the file appears whole."""
+    with replacing(path) as part:
+        ase.io.write(part, list(frames), format="extxyz")
 
 
 def read_frame(path: Path) -> Atoms:

@@ -15,6 +15,9 @@ from pathlib import Path
 from types import FrameType
 
 PROGRAM = (sys.executable, "-m", "allegro_dist.cli")
+USER_ERROR = 2
+"""Its exit code where it was asked for what it can't do, and of a simulation that blew up or was halted: trying again
+would not help."""
 POLL = 0.1  # s
 PATIENCE = 30.0
 """Seconds that a loop waits for the processes of one that was killed in the same folder."""

@@ -11,7 +11,7 @@ from typing import Any
 from allegro_dist.config import DataConfig, RunConfig, RunFolderConfig, StartConfig, TrainingConfig, dump
 from allegro_dist.learn.harvest import as_chosen, harvest
 from allegro_dist.learn.labels import write_batch
-from allegro_dist.learn.processes import LearningError, Processes, last_words
+from allegro_dist.learn.processes import USER_ERROR, LearningError, Processes, last_words
 from allegro_dist.learn.records import Record, read_record
 from allegro_dist.learn.settings import LearningConfig, of_round
 from allegro_dist.learn.tracks import read_track
@@ -19,8 +19,6 @@ from allegro_dist.simulate.checkpoint import read_checkpoint
 from allegro_dist.simulate.settings import SimulationConfig
 
 MODEL, FINAL = "model", "final"
-USER_ERROR = 2
-"""Exit code of a simulation that blew up or was halted, and of any command that was asked for what it can't do."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,9 @@ def is_labelled(frame: Structure) -> bool:
 
 def without_labels(frame: Structure) -> Atoms:
     """ASE's form of a frame, to be labelled."""
-    return Atoms(frame.symbols, frame.positions, cell=frame.cell, pbc=frame.pbc, info={"config_type": "start"})
+    atoms = frame.as_atoms()
+    atoms.info["config_type"] = "start"
+    return atoms
 
 
 def check(config: LearningConfig, start: Sequence[Structure]) -> None:

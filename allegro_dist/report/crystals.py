@@ -23,7 +23,7 @@ from allegro_dist.analysis.phonons import Phonons, compute_phonons, phonopy_is_i
 from allegro_dist.data.neighbors import find_types
 from allegro_dist.data.structure import Array, from_atoms, read_atoms
 from allegro_dist.report.committee import Committee
-from allegro_dist.report.predictions import Frame, as_atoms
+from allegro_dist.report.predictions import Frame
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -93,7 +93,7 @@ def same_crystal(atoms: Atoms, frames: Sequence[Frame]) -> list[LatticePoint]:
         s = frame.structure
         if s.energy is None or not all(s.pbc) or set(s.symbols) != set(atoms.symbols):
             continue
-        if _same(_distances(as_atoms(s)), len(s.symbols), fingerprint, len(atoms)):
+        if _same(_distances(s.as_atoms()), len(s.symbols), fingerprint, len(atoms)):
             points.append(LatticePoint(s.source, s.volume / len(s.symbols), s.energy / len(s.symbols)))
     return sorted(points, key=lambda point: point.volume)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ase import Atoms
 from ase.formula import Formula
 from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
@@ -117,11 +116,6 @@ def predict(committee: Committee, frames: Sequence[Frame]) -> Predictions:
     )
 
 
-def as_atoms(structure: Structure) -> Atoms:
-    """ASE's form of a structure, without labels."""
-    return Atoms(structure.symbols, structure.positions, cell=structure.cell, pbc=structure.pbc)
-
-
 def shortest_distances(structures: Sequence[Structure], types: Sequence[NDArray[np.int64]], cutoffs: Array) -> Array:
     """[T, T], symmetric: the shortest distance of each pair of types, Angstrom; infinite where none is in reach."""
     shortest = np.full(cutoffs.shape, np.inf)
@@ -133,7 +127,7 @@ def shortest_distances(structures: Sequence[Structure], types: Sequence[NDArray[
 
 def _results(calculator: Any, structures: Sequence[Structure]) -> Iterator[dict[str, Any]]:
     for structure in structures:
-        calculator.calculate(as_atoms(structure))
+        calculator.calculate(structure.as_atoms())
         yield calculator.results
 
 
