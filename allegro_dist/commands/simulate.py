@@ -22,6 +22,7 @@ EXAMPLE = {
         {"stage": "nve", "steps": 1000},
         {"stage": "nvt", "steps": 1000, "temperature": 300},
         {"stage": "npt", "steps": 1000, "temperature": 300},
+        {"stage": "nph", "steps": 1000},
         {"stage": "langevin", "steps": 1000, "temperature": 300},
         {"stage": "deform", "steps": 1000, "scale": {"x": 1.1}},
     ],

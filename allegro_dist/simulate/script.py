@@ -11,7 +11,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from allegro_dist.simulate.settings import Deform, Dynamics, Langevin, Minimize, Npt, Nvt, SimulationConfig, Stage
+from allegro_dist.simulate.settings import (
+    AtConstantVolume,
+    AtPressure,
+    Deform,
+    Dynamics,
+    Langevin,
+    Minimize,
+    Npt,
+    Nvt,
+    SimulationConfig,
+    Stage,
+)
 from allegro_dist.simulate.tables import table_commands
 
 PICOSECOND = 1000.0  # fs
@@ -19,6 +30,8 @@ SEEDS_OF_REMAINDERS = 500_000
 """Added to a seed where a part goes on after it was stopped on its way, so that no random force comes twice."""
 GUARD_EVERY = 1
 """Steps between looks at the temperature for simulations that blow up."""
+ALL = "all"
+"""LAMMPS's group of all atoms."""
 FORCES = ("f_forces[1]", "f_forces[2]", "f_forces[3]")
 """Of the potential alone: what LAMMPS calls fx holds a thermostat's random forces, too."""
 ATOM_COLUMNS = ("id", "element", "xu", "yu", "zu", "vx", "vy", "vz", *FORCES, "c_atom_energy")
@@ -58,15 +71,17 @@ def read_checkpoint(file: str) -> list[str]:
 
 def settings(config: SimulationConfig, geometry: Geometry, frames_file: str) -> list[str]:
     """What is set for all stages, anew in each process."""
-    archives, types = " ".join(config.models), " ".join(geometry.types)
-    every = config.trajectory.every
+    types, every = " ".join(geometry.types), config.trajectory.every
+    potential = [
+        f"pair_style   allegro {config.pair_options}".rstrip(),
+        f"pair_coeff   * * {' '.join(config.models)} {types}",
+    ] if config.models else []  # fmt: skip
     committee = [
         "compute      spread all pair allegro",
         f"fix          spread all pair {every} allegro deviation 1",
     ] if len(config.models) > 1 else []  # fmt: skip
     return [
-        f"pair_style   allegro {config.pair_options}".rstrip(),
-        f"pair_coeff   * * {archives} {types}",
+        *potential,
         *committee,
         "compute      atom_energy all pe/atom",
         "fix          forces all store/force",
@@ -91,8 +106,11 @@ def begin_stage(config: SimulationConfig, number: int) -> list[str]:
     if isinstance(stage, Minimize):
         relax = f"fix          cell{number} all box/relax {stage.cell} {stage.pressure:g} vmax 0.001"
         return [*stage.commands, *([relax] if stage.cell != "fixed" else [])]
-    lines = [f"timestep     {(stage.timestep or config.timestep) / PICOSECOND:g}", *_fixes(stage, number)]
-    return [*lines, *stage.commands]
+    timestep = f"timestep     {(stage.timestep or config.timestep) / PICOSECOND:g}"
+    group = []
+    if isinstance(stage, AtConstantVolume) and stage.atoms is not None:
+        group = [f"group        {_group(stage, number)} id {stage.atoms[0]}:{stage.atoms[1]}"]
+    return [timestep, *group, *_fixes(stage, number), *stage.commands]
 
 
 def mark_stage(stage: Dynamics, first: str = "$(step:%.0f)") -> list[str]:
@@ -110,8 +128,8 @@ def run_part(stage: Dynamics, number: int, steps: int, part: str) -> list[str]:
     lines = []
     if isinstance(stage, Langevin):
         first, last = _ramp(stage.temperature)
-        heat = f"fix          heat{number} all langevin {first} {last} {stage.damping / PICOSECOND:g} {part}"
-        lines.append(heat)
+        heat = f"fix          heat{number} {_group(stage, number)} langevin {first} {last}"
+        lines.append(f"{heat} {stage.damping / PICOSECOND:g} {part}")
     return [*lines, f"run          {steps} start ${{first}} stop ${{last}}"]
 
 
@@ -126,7 +144,9 @@ def end_stage(stage: Stage, number: int) -> list[str]:
         return [f"unfix        cell{number}"] if stage.cell != "fixed" else []
     names = ["motion", *(["heat"] if isinstance(stage, Langevin) else []),
              *(["deform"] if isinstance(stage, Deform) else [])]  # fmt: skip
-    return [f"unfix        {name}{number}" for name in names]
+    lines = [f"unfix        {name}{number}" for name in names]
+    group = _group(stage, number)
+    return lines if group == ALL else [*lines, f"group        {group} delete"]  # LAMMPS has 32 at most
 
 
 def input_script(config: SimulationConfig, geometry: Geometry) -> str:
@@ -159,12 +179,19 @@ def _parts(config: SimulationConfig, stage: Dynamics, number: int) -> list[str]:
     return lines
 
 
+def _group(stage: Dynamics, number: int) -> str:
+    """LAMMPS's name for the atoms that move; of its own in each stage, for restart files keep groups by name."""
+    return f"moving{number}" if isinstance(stage, AtConstantVolume) and stage.atoms else ALL
+
+
 def _fixes(stage: Dynamics, number: int) -> list[str]:
-    head = f"fix          motion{number} all "
-    if isinstance(stage, Npt):
+    head = f"fix          motion{number} {_group(stage, number)} "
+    if isinstance(stage, AtPressure):
         pressure = " ".join(_ramp(stage.pressure))
         barostat = f"{stage.coupling} {pressure} {stage.pressure_damping / PICOSECOND:g}"
-        return [f"{head}npt {_thermostat(stage.temperature, stage.damping)} {barostat}"]
+        if isinstance(stage, Npt):
+            return [f"{head}npt {_thermostat(stage.temperature, stage.damping)} {barostat}"]
+        return [f"{head}nph {barostat}"]
     if isinstance(stage, Nvt):
         return [f"{head}nvt {_thermostat(stage.temperature, stage.damping)}"]
     if isinstance(stage, Deform):

@@ -67,7 +67,16 @@ class Dynamics:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Nve(Dynamics):
+class AtConstantVolume(Dynamics):
+    """What dynamics has that can leave atoms out."""
+
+    atoms: tuple[Count, Count] | None = None
+    """IDs of the first and the last atom that move, counted from 1 in the order of the file, replicas behind one
+    another; the others stand still, and the thermostat is that of those that move. null: all."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Nve(AtConstantVolume):
     """Constant energy and volume."""
 
     stage: Literal["nve"] = "nve"
@@ -84,27 +93,40 @@ class Thermostatted(Dynamics):
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Nvt(Thermostatted):
+class AtPressure(Dynamics):
+    """What all dynamics with a barostat has."""
+
+    pressure: Pressure = 0.0
+    """bar; [first, last]: a ramp."""
+    coupling: Literal["iso", "aniso", "tri", "x", "y", "z"] = "iso"
+    """How the cell may change: its volume, its three lengths, its shape, too, or one length alone."""
+    pressure_damping: Positive = 1000.0
+    """Time of the barostat, fs."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Nvt(AtConstantVolume, Thermostatted):
     """Nosé-Hoover thermostat, constant volume."""
 
     stage: Literal["nvt"] = "nvt"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Npt(Thermostatted):
+class Npt(AtPressure, Thermostatted):
     """Nosé-Hoover thermostat and barostat."""
 
     stage: Literal["npt"] = "npt"
-    pressure: Pressure = 0.0
-    """bar; [first, last]: a ramp."""
-    coupling: Literal["iso", "aniso", "tri"] = "iso"
-    """How the cell may change: its volume, its three lengths, or its shape, too."""
-    pressure_damping: Positive = 1000.0
-    """Time of the barostat, fs."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Langevin(Thermostatted):
+class Nph(AtPressure):
+    """Barostat alone: constant enthalpy."""
+
+    stage: Literal["nph"] = "nph"
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Langevin(AtConstantVolume, Thermostatted):
     """Langevin thermostat, constant volume."""
 
     stage: Literal["langevin"] = "langevin"
@@ -125,9 +147,9 @@ class Deform(Dynamics):
     """Time of the thermostat, fs."""
 
 
-Stage = Minimize | Nve | Nvt | Npt | Langevin | Deform
+Stage = Minimize | Nve | Nvt | Npt | Nph | Langevin | Deform
 STAGES: dict[str, type] = {
-    "minimize": Minimize, "nve": Nve, "nvt": Nvt, "npt": Npt, "langevin": Langevin, "deform": Deform,
+    "minimize": Minimize, "nve": Nve, "nvt": Nvt, "npt": Npt, "nph": Nph, "langevin": Langevin, "deform": Deform,
 }  # fmt: skip
 
 
@@ -157,9 +179,9 @@ class SimulationConfig:
 
     structure: StructureSettings
     model: str | tuple[str, ...]
-    """Archive, or several: a committee."""
+    """Archive, or several: a committee; none, []: `commands` name a pair style of LAMMPS's own."""
     stages: tuple[Stage, ...]
-    """What is done, in sequence; each entry names its `stage`: minimize, nve, nvt, npt, langevin or deform."""
+    """What is done, in sequence; each entry names its `stage`: minimize, nve, nvt, npt, nph, langevin or deform."""
     dir: str = "simulation"
     """Folder of the outputs; a simulation found in it goes on."""
     timestep: Positive = 1.0
@@ -183,6 +205,8 @@ class SimulationConfig:
     def _check(self) -> SimulationConfig:
         if not self.stages:
             raise ValueError("stages: at least one is needed")
+        if not self.models and not any(command.split()[:1] == ["pair_style"] for command in self.commands):
+            raise ValueError("model: an archive is needed where commands have no pair_style")
         return self
 
     @property

@@ -13,7 +13,7 @@ from allegro_dist.config import ConfigError
 from allegro_dist.data.structure import DataError, read_atoms, reading
 from allegro_dist.deploy.archive_file import read_model_card
 from allegro_dist.simulate.script import Geometry
-from allegro_dist.simulate.settings import Npt, SimulationConfig
+from allegro_dist.simulate.settings import AtConstantVolume, AtPressure, SimulationConfig, Stage
 
 DATA_FILE = "structure.data"
 MARGIN = 10.0
@@ -32,18 +32,29 @@ def prepare(config: SimulationConfig, folder: Path | None) -> Geometry:
         if missing:
             known = ", ".join(read_model_card(model)["type_names"])
             raise DataError(f"{config.structure.file}: type '{missing[0]}' is not among those of {model}: {known}")
+    num_atoms = len(atoms) * int(np.prod(config.structure.replicate))
     for number, stage in enumerate(config.stages):
-        if isinstance(stage, Npt) and not atoms.pbc.all():
-            raise ConfigError(
-                f"stages.{number} (npt): {config.structure.file} has no periodic cell that a barostat could change "
-                f"(pbc {atoms.pbc.tolist()})"
-            )
+        if reason := _impossible(stage, atoms, num_atoms):
+            raise ConfigError(f"stages.{number} ({stage.stage}): {config.structure.file} {reason}")
     if folder is not None:
         with open(folder / DATA_FILE, "w") as file:
             write_lammps_data(file, _with_cell(atoms), specorder=list(types), masses=True,
                               velocities=bool(atoms.get_velocities().any()))  # fmt: skip
     # an open direction is bounded by the outermost atoms, wherever they go
     return Geometry(DATA_FILE, types, " ".join("p" if periodic else "s" for periodic in atoms.pbc))
+
+
+def _impossible(stage: Stage, atoms: Atoms, num_atoms: int) -> str:
+    """What about a structure makes a stage impossible, if anything."""
+    if isinstance(stage, AtPressure):
+        periodic = atoms.pbc["xyz".index(stage.coupling)] if len(stage.coupling) == 1 else atoms.pbc.all()
+        if not periodic:
+            return f"has no periodic cell that a barostat could change (pbc {atoms.pbc.tolist()})"
+    if isinstance(stage, AtConstantVolume) and stage.atoms is not None:
+        first, last = stage.atoms
+        if not first <= last <= num_atoms:
+            return f"has {num_atoms:,} atoms with all replicas: [{first}, {last}] are not the first and last of some"
+    return ""
 
 
 def _read(config: SimulationConfig) -> tuple[Atoms, tuple[str, ...]]:

@@ -22,6 +22,8 @@ ALL_STAGES = [
     {"stage": "langevin", "temperature": 600, "steps": 10},
     {"stage": "deform", "scale": {"x": 1.02}, "temperature": 600, "steps": 10},
     {"stage": "nve", "steps": 10},
+    {"stage": "langevin", "temperature": 900, "atoms": [1, 32], "steps": 10},
+    {"stage": "nph", "coupling": "z", "steps": 10},
 ]
 
 

@@ -16,6 +16,7 @@ from ase.io import read
 from numpy.testing import assert_allclose
 
 from allegro_dist.simulate.calculator import AllegroCalculator
+from allegro_dist.simulate.lammps_runtime import lammps_folder
 from tests.lammps.lammps_run import start_lmp
 from tests.simulate.simulations import ALL_STAGES, ARCHIVE, run, start, write_settings
 
@@ -62,7 +63,7 @@ def test_recorded_series_have_every_line_of_dynamics_once(finished):
     for name, every in (("stress.csv", 2), ("heat_flux.csv", 3)):
         steps = np.loadtxt(finished / name, delimiter=",", skiprows=1)[:, 0]
         steps = steps[steps >= first]
-        assert_allclose(steps, np.arange(steps[0], first + 56, every))
+        assert_allclose(steps, np.arange(steps[0], first + 76, every))
         assert steps[0] < first + every
 
 
@@ -102,12 +103,26 @@ def test_stages_do_what_they_say(finished):
     volume = dict(zip(table["step"].astype(int), table["volume_A3"]))
     length = dict(zip(table["step"].astype(int), table["lx_A"]))
     at = np.array(sorted(volume))
-    nvt, nve = at[(at > first) & (at <= first + 15)], at[at > first + 45]
+    nvt, nve = at[(at > first) & (at <= first + 15)], at[(at > first + 45) & (at <= first + 55)]
     assert len({volume[step] for step in nvt}) == 1 and len({volume[step] for step in nve}) == 1
     before, after = at[(at > first + 25) & (at <= first + 35)][-1], nve[-1]
     assert length[after] / length[before] == pytest.approx(1.02, rel=1e-9)
-    energy = table["total_energy_eV"][table["step"] > first + 45]
+    energy = table["total_energy_eV"][np.isin(table["step"], nve)]
     assert np.ptp(energy) < 0.05
+
+
+def test_atoms_that_are_left_out_stand_still(finished):
+    first = first_step(finished)
+    frames = [a for a in read(finished / "trajectory.xyz", ":") if first + 55 <= a.info["step"] <= first + 65]
+    moved = np.ptp([atoms.positions for atoms in frames], axis=0).max(axis=1)
+    assert (moved[:32] > 0).all() and (moved[32:] == 0).all()
+
+
+def test_pressure_along_one_direction_changes_that_length_alone(finished):
+    table = np.genfromtxt(finished / "thermo.csv", delimiter=",", names=True)
+    rows = table[table["step"] > first_step(finished) + 65]
+    assert len(rows) >= 4 and np.ptp(rows["lz_A"]) > 1e-5
+    assert np.ptp(rows["lx_A"]) == np.ptp(rows["ly_A"]) == 0
 
 
 @pytest.mark.parametrize("ranks, num_kills", [(1, 4), pytest.param(2, 2, marks=pytest.mark.slow)])
@@ -204,6 +219,24 @@ def test_committee_has_deviations_in_thermo_and_trajectory(tmp_path):
     table = np.genfromtxt(folder / "thermo.csv", delimiter=",", names=True)
     assert_allclose(table["largest_deviation_eV_A"], 0, atol=1e-12)  # of one archive from itself
     assert all("deviation" in atoms.arrays for atoms in read(folder / "trajectory.xyz", ":"))
+
+
+def test_potential_of_lammps_needs_no_archive(tmp_path):
+    """Stillinger-Weber silicon at rest: two bonds per atom of 2.1683 eV each, 5.431 Angstrom."""
+    commands = ["pair_style sw", f"pair_coeff * * {lammps_folder() / 'share/lammps/potentials/Si.sw'} Si"]
+    structure = {"file": str(tmp_path / "silicon.xyz"), "replicate": [2, 2, 2]}
+    settings = write_settings(
+        tmp_path,
+        model=[],
+        commands=commands,
+        record={},
+        structure=structure,
+        stages=[{"stage": "minimize", "cell": "iso"}, {"stage": "nve", "steps": 4}],
+    )
+    folder = run(settings)
+    atoms = read(folder / "trajectory.xyz", "-1")
+    assert atoms.get_potential_energy() / len(atoms) == pytest.approx(-2 * 2.1683, abs=1e-4)
+    assert_allclose(atoms.cell.lengths(), 2 * 5.431, atol=1e-3)
 
 
 def test_trajectory_as_lammps_writes_it(tmp_path):

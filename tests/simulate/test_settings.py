@@ -35,6 +35,9 @@ def refused(settings: Path, capsys: pytest.CaptureFixture[str], *overrides: str)
         ({"stage": "nvt", "steps": 5}, "stages.0 (nvt): missing key 'temperature'"),
         ({"stage": "nvt", "steps": 5, "temperature": -1}, "greater than 0, got -1"),
         ({"stage": "deform", "steps": 5, "scale": {"w": 1.1}}, "'x', 'y' or 'z'"),
+        ({"stage": "nph", "steps": 5, "coupling": "w"}, "'x', 'y' or 'z', got 'w'"),
+        ({"stage": "npt", "steps": 5, "temperature": 1, "atoms": [1, 2]}, "unknown key 'atoms'"),
+        ({"stage": "nve", "steps": 5, "atoms": [60, 65]}, "has 64 atoms with all replicas: [60, 65] are not the first"),
     ],
 )
 def test_bad_stage_is_named(tmp_path, capsys, stage, message):
@@ -63,10 +66,16 @@ def test_type_that_the_archive_lacks_is_named(tmp_path, capsys):
     assert "silicon.xyz: type 'Cu' is not among those of" in message and "si.pth: Si" in message
 
 
-def test_barostat_without_a_cell_is_refused(tmp_path, capsys):
-    settings = write_settings(tmp_path)
-    write(tmp_path / "silicon.xyz", Atoms("Si2", [[0, 0, 0], [0, 0, 2.3]]))
-    assert "stages.2 (npt)" in refused(settings, capsys)
+@pytest.mark.parametrize("pbc, coupling", [(False, "iso"), ([True, True, False], "z")])
+def test_barostat_without_a_cell_is_refused(tmp_path, capsys, pbc, coupling):
+    settings = write_settings(tmp_path, stages=[{"stage": "nph", "steps": 5, "coupling": coupling}])
+    write(tmp_path / "silicon.xyz", Atoms("Si2", [[0, 0, 0], [0, 0, 2.3]], cell=[5, 5, 5], pbc=pbc))
+    assert "stages.0 (nph)" in refused(settings, capsys)
+
+
+def test_simulation_without_a_potential_is_refused(tmp_path, capsys):
+    message = refused(write_settings(tmp_path, model=[]), capsys)
+    assert "model: an archive is needed where commands have no pair_style" in message
 
 
 def test_missing_archive_is_named(tmp_path, capsys):
@@ -74,7 +83,7 @@ def test_missing_archive_is_named(tmp_path, capsys):
 
 
 def test_data_file_needs_its_elements(tmp_path, capsys):
-    settings = write_settings(tmp_path, structure={"file": str(tmp_path / "silicon.data")})
+    settings = write_settings(tmp_path, structure={"file": str(tmp_path / "silicon.data"), "replicate": [4, 4, 4]})
     write(tmp_path / "silicon.data", bulk("Si"), format="lammps-data")
     assert "name the element of each of its types" in refused(settings, capsys)
     assert main(["simulate", str(settings), "structure.types=[Si]", "--dry-run"]) == 0
