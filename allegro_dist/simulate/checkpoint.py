@@ -27,6 +27,7 @@ class Checkpoint:
     step: int = 0
     ends: tuple[int, ...] = ()  # last steps of the stages that are done
     restart: str = ""  # LAMMPS's file; none before the first part
+    grid: tuple[int, ...] = ()  # ranks along x, y and z
     written: dict[str, Written] = field(default_factory=dict)  # by names of files
     seconds: float = 0.0  # of all runs
     finished: bool = False
@@ -40,7 +41,9 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
     try:
         values = json.loads(path.read_text())
         written = {name: Written(*position) for name, position in values["written"].items()}
-        return Checkpoint(**{**values, "written": written, "ends": tuple(values["ends"])})
+        return Checkpoint(
+            **{**values, "written": written, "ends": tuple(values["ends"]), "grid": tuple(values["grid"])}
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise SimulationError(f"{path}: expected a checkpoint of this version of allegro-dist, got another") from error
 

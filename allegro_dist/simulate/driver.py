@@ -6,6 +6,7 @@ after another, and rank 0 keeps the books.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -105,7 +106,8 @@ class _Run:
     def all_stages(self) -> None:
         restart = self.checkpoint.restart
         if restart:
-            self._issue(script.read_checkpoint(restart))
+            same_ranks = math.prod(self.checkpoint.grid) == self.comm.size
+            self._issue(script.read_checkpoint(restart, self.checkpoint.grid if same_ranks else ()))
         else:
             self._issue(script.read_structure(self.config, self.geometry))
         self._issue(script.settings(self.config, self.geometry, FRAMES))
@@ -194,7 +196,8 @@ class _Run:
         written = self.checkpoint.written
         if self.outputs is not None:
             written = self.outputs.collect(FRAMES)
-        self.checkpoint = replace(self.checkpoint, step=step, restart=restart, written=written, **changes)
+        grid = tuple(self.lmp.extract_global("procgrid") or ())  # LAMMPS of 2023 doesn't tell
+        self.checkpoint = replace(self.checkpoint, step=step, restart=restart, grid=grid, written=written, **changes)
         if self.is_main:
             write_checkpoint(self.folder, self.checkpoint)
 

@@ -64,9 +64,13 @@ def read_structure(config: SimulationConfig, geometry: Geometry) -> list[str]:
     ]
 
 
-def read_checkpoint(file: str) -> list[str]:
-    """A simulation that goes on."""
-    return [f"read_restart {file}"]
+def read_checkpoint(file: str, grid: Sequence[int]) -> list[str]:
+    """A simulation that goes on; `grid`: ranks along x, y and z, none: as LAMMPS likes.
+
+    LAMMPS would choose the ranks' grid anew, by the box as it is now, and sums over other subdomains end otherwise in
+    their last digits.
+    """
+    return [*([f"processors   {' '.join(map(str, grid))}"] if grid else []), f"read_restart {file}"]
 
 
 def settings(config: SimulationConfig, geometry: Geometry, frames_file: str) -> list[str]:

@@ -79,6 +79,16 @@ def pair_allegro(archive: Path, elements: Sequence[str], options: str = "") -> s
     return f"pair_style allegro {options}\npair_coeff * * {archive} {' '.join(elements)}"
 
 
+def children_of(process: int) -> list[int]:
+    """Process ids."""
+    return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def ranks_of(launcher: int) -> list[int]:
+    """Process ids of the ranks that mpiexec started through its proxy."""
+    return [rank for proxy in children_of(launcher) for rank in children_of(proxy)]
+
+
 def start_lmp(folder: Path, text: str, ranks: int = 1, threads: int = 1) -> subprocess.CompletedProcess[str]:
     """Runs lmp on an input; a run that hangs is a failure."""
     (folder / "in.test").write_text(text)

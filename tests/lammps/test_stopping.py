@@ -8,14 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from allegro_dist.simulate.lammps_runtime import lmp_command, lmp_environment
 from tests.conftest import TYPE_NAMES
-from tests.lammps.lammps_run import MPIEXEC, pair_allegro, write_data
+from tests.lammps.lammps_run import MPIEXEC, pair_allegro, ranks_of, write_data
 
 INPUT = """\
 units metal
@@ -47,13 +46,6 @@ except KeyboardInterrupt:
     print("Python's own")
 os.kill(os.getpid(), signal.SIGTERM)
 """
-
-
-def ranks_of(launcher: int) -> list[int]:
-    """Process ids of the ranks that mpiexec started through its proxy."""
-    tasks = Path("/proc")
-    proxies = [int(pid) for pid in (tasks / f"{launcher}/task/{launcher}/children").read_text().split()]
-    return [int(pid) for proxy in proxies for pid in (tasks / f"{proxy}/task/{proxy}/children").read_text().split()]
 
 
 def start(folder, atoms, archive, run: str) -> subprocess.Popen:

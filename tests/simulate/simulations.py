@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 from ase.build import bulk
 
-from tests.lammps.lammps_run import MPIEXEC
+from allegro_dist.simulate.checkpoint import Checkpoint, read_checkpoint
+from tests.lammps.lammps_run import MPIEXEC, children_of, ranks_of
 
 ARCHIVE = Path(__file__).resolve().parents[2] / "examples" / "silicon" / "si.pth"
 COMMAND = [sys.executable, "-m", "allegro_dist.cli", "simulate"]
@@ -63,3 +67,19 @@ def run(settings: Path, *arguments: str, ranks: int = 1) -> Path:
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, output + errors
     return settings.parent / "run"
+
+
+def wait_for_checkpoint(process: subprocess.Popen[str], folder: Path, reached: Callable[[Checkpoint], bool]) -> None:
+    """Until there is one that has come so far; fails if the process ends before."""
+    deadline = time.monotonic() + 120
+    while (now := read_checkpoint(folder)) is None or not reached(now):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """-9 to a process on its way; to mpiexec, its proxy and all ranks."""
+    assert process.poll() is None
+    for pid in [*ranks_of(process.pid), *children_of(process.pid), process.pid]:
+        os.kill(pid, signal.SIGKILL)
+    process.communicate()

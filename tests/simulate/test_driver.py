@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -16,11 +16,11 @@ from ase.io import read
 from numpy.testing import assert_allclose
 
 from allegro_dist.simulate.calculator import AllegroCalculator
+from allegro_dist.simulate.checkpoint import read_checkpoint
 from allegro_dist.simulate.lammps_runtime import lammps_folder
-from tests.lammps.lammps_run import start_lmp
-from tests.simulate.simulations import ALL_STAGES, ARCHIVE, run, start, write_settings
+from tests.lammps.lammps_run import ranks_of, start_lmp
+from tests.simulate.simulations import ALL_STAGES, ARCHIVE, kill, run, start, wait_for_checkpoint, write_settings
 
-OUTPUTS = ("thermo.csv", "stress.csv", "heat_flux.csv", "trajectory.xyz", "final.data")
 NUM_COLUMNS = 20
 
 
@@ -125,55 +125,63 @@ def test_pressure_along_one_direction_changes_that_length_alone(finished):
     assert np.ptp(rows["lx_A"]) == np.ptp(rows["ly_A"]) == 0
 
 
-@pytest.mark.parametrize("ranks, num_kills", [(1, 4), pytest.param(2, 2, marks=pytest.mark.slow)])
-def test_killed_at_random_moments_it_ends_as_the_unbroken_run(on_ranks, tmp_path, ranks, num_kills):
-    settings = write_settings(tmp_path / "killed")
-    folder, kills, draw = settings.parent / "run", 0, random.Random(ranks)
-    for _ in range(20):
+def test_killed_on_its_way_it_ends_as_the_unbroken_run(finished, tmp_path):
+    settings = write_settings(tmp_path)
+    kill_at_random_moments(settings, 3)
+    assert_outputs_are_those_of(finished, run(settings))
+
+
+def test_two_ranks_go_on_behind_a_change_of_the_longest_side(on_ranks, tmp_path):
+    """LAMMPS would give them other subdomains then."""
+    settings = write_settings(tmp_path)
+    process = start(settings, ranks=2)
+    wait_for_checkpoint(process, tmp_path / "run", lambda now: now.stage == 4 and now.first is not None)
+    kill(process)
+    assert_outputs_are_those_of(on_ranks[2], run(settings, ranks=2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_killed_at_ten_random_moments_it_ends_as_the_unbroken_run(tmp_path, ranks):
+    stages = [stage | ({"steps": 10 * stage["steps"]} if "steps" in stage else {}) for stage in ALL_STAGES]
+    unbroken, settings = (write_settings(tmp_path / name, stages=stages) for name in ("unbroken", "killed"))
+    kill_at_random_moments(settings, 10, ranks)
+    assert_outputs_are_those_of(run(unbroken, ranks=ranks), run(settings, ranks=ranks))
+
+
+def kill_at_random_moments(settings: Path, times: int, ranks: int = 1) -> None:
+    """Start and kill so often: in the second in which it starts, or shortly behind a checkpoint: it is to come on."""
+    folder, draw = settings.parent / "run", random.Random(ranks)
+    for number in range(times):
+        before = read_checkpoint(folder)
         process = start(settings, ranks=ranks)
-        checkpoint = folder / "checkpoint.json"
-        before = checkpoint.read_text() if checkpoint.exists() else ""
-        while (
-            kills < num_kills
-            and process.poll() is None
-            and (not checkpoint.exists() or checkpoint.read_text() == before)
-        ):
-            time.sleep(0.01)
-        if kills < num_kills:
-            time.sleep(draw.uniform(0, 0.2))
-            kill(process)
-            kills += 1
-        elif process.wait(timeout=300) == 0:
-            break
-        process.communicate()
-    assert kills == num_kills
-    for name in OUTPUTS:
-        assert (folder / name).read_bytes() == (on_ranks[ranks] / name).read_bytes(), name
+        if number % 3 == 0:
+            time.sleep(draw.uniform(0, 1))
+        else:
+            wait_for_checkpoint(process, folder, lambda now, before=before: now != before)
+            time.sleep(draw.uniform(0, 0.1))
+        kill(process)
 
 
-def kill(process: subprocess.Popen[str]) -> None:
-    """-9 to the launcher and to all ranks."""
-    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True).stdout
-    for child in children.split():
-        grandchildren = subprocess.run(["ps", "-o", "pid=", "--ppid", child], capture_output=True, text=True).stdout
-        for pid in [*grandchildren.split(), child]:
-            subprocess.run(["kill", "-9", pid], capture_output=True)
-    process.kill()
-    process.wait()
+def assert_outputs_are_those_of(unbroken: Path, folder: Path) -> None:
+    """To the last bit."""
+    for name in ("thermo.csv", "stress.csv", "heat_flux.csv", "trajectory.xyz", "final.data"):
+        assert (folder / name).read_bytes() == (unbroken / name).read_bytes(), name
 
 
-def test_terminated_it_leaves_a_checkpoint_and_goes_on(tmp_path):
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_terminated_it_leaves_a_checkpoint_and_goes_on(tmp_path, ranks):
     stages = [{"stage": "nve", "steps": 400}]
     settings = write_settings(tmp_path, stages=stages, checkpoint_every=100_000)
-    process = start(settings)
+    process = start(settings, ranks=ranks)
     while not (tmp_path / "run" / "frames.part").exists() or (tmp_path / "run" / "frames.part").stat().st_size < 10_000:
         time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
+    os.kill(process.pid if ranks == 1 else ranks_of(process.pid)[1], signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 143 and "the same command goes on" in errors
     step = json.loads((tmp_path / "run" / "checkpoint.json").read_text())["step"]
     assert 0 < step < 400
-    run(settings, "stages.0.steps=400")
+    run(settings, ranks=ranks)
     steps = np.loadtxt(tmp_path / "run" / "thermo.csv", delimiter=",", skiprows=1)[:, 0]
     assert_allclose(steps, np.arange(0, 401, 2))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.testing import assert_allclose
 from allegro_dist.simulate.checkpoint import SimulationError, read_checkpoint
 from allegro_dist.simulate.folder import motion, read_folder, read_trajectory
 from allegro_dist.simulate.lammps_timings import timings_in
-from tests.simulate.simulations import run, start, write_settings
+from tests.simulate.simulations import kill, run, start, wait_for_checkpoint, write_settings
 
 STAGES = [
     {"stage": "minimize", "cell": "iso", "max_steps": 5},
@@ -99,12 +98,8 @@ def test_stage_under_way_ends_at_the_checkpoint(tmp_path):
     settings = write_settings(tmp_path, stages=[*STAGES[1:], {"stage": "nve", "steps": 10**6}], checkpoint_every=50)
     process = start(settings)
     folder, second = tmp_path / "run", 140  # steps of the stages before
-    deadline = time.monotonic() + 60
-    while (now := read_checkpoint(folder)) is None or now.step < second + 50:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
-    process.kill()
-    process.communicate()
+    wait_for_checkpoint(process, folder, lambda now: now.step >= second + 50)
+    kill(process)
     last = read_folder(folder).stages[-1]
     assert (last.number, last.first) == (2, second + 1)
     assert last.last == read_checkpoint(folder).step
