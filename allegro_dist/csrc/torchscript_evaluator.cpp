@@ -48,6 +48,14 @@ void keep_freed_memory() {
 #endif
 }
 
+// A first call by several threads at once may compute with 1e-4 of error: see allegro_dist/nn/vector_math.py.
+void settle_vector_math() {
+  for (const auto dtype : {torch::kFloat32, torch::kFloat64}) {
+    const torch::Tensor one = torch::ones({1}, dtype);
+    for (const auto function : {at::sin, at::cos, at::exp, at::log, at::sqrt, at::tanh, at::erf}) function(one);
+  }
+}
+
 class TorchScriptEvaluator final : public Evaluator {
  public:
   TorchScriptEvaluator(torch::jit::Module module, torch::Device device, int num_types, double bytes_per_edge,
@@ -122,6 +130,7 @@ extern "C" __attribute__((visibility("default"))) allegro_dist::Evaluator *alleg
   const torch::Device device = torch_device(*options);
   keep_freed_memory();
   at::set_num_threads(options->num_threads);
+  settle_vector_math();
   try {
     torch::jit::Module module = torch::jit::load(path, device);
     module.eval();
