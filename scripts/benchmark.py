@@ -12,6 +12,7 @@ s5-float64      likewise, in double precision
 big       l_max 3, 64 tensor channels, 128-wide
 three     s5 with three types and r_max 6 (46 neighbors)
 layers3, layers4, types2, types4, types8      s5 with more layers or types
+small     l_max 1, one layer, 8 tensor channels, 16-wide, r_max 4 (16 neighbors)
 2022      s5 in the 2022 form of Allegro, which runs by TorchScript
 
 Weights are random.  A round runs every contestant once, and one SGEMM of 2048^3 in this process; medians are reported.

@@ -35,6 +35,9 @@ MODELS = {
     "types2": BenchmarkModel({}, ELEMENTS[:2]),
     "types4": BenchmarkModel({}, ELEMENTS[:4]),
     "types8": BenchmarkModel({}, ELEMENTS),
+    "small": BenchmarkModel(
+        {"r_max": 4.0, "l_max": 1, "num_layers": 1, "num_tensor_features": 8} | dict.fromkeys(WIDE, 16), neighbors=16
+    ),
     "2022": BenchmarkModel({"family": "allegro-2022"}),
 }
 HERMITE = 2 * 2 * 6  # floating point operations for value and slope of a quintic interpolated from six numbers
