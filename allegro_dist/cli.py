@@ -34,6 +34,11 @@ COMMANDS = {
     ),
     "learn": Command("learn", "active learning: simulate, label what a committee is unsure of, train on", mixed=True),
     "analyse": Command("analyse", "one HTML page on a simulation: temperature, drift, pairs, diffusion, vibrations"),
+    "properties": Command(
+        "properties",
+        "a crystal's properties: at rest, thermal expansion, melting point; also under mpiexec",
+        mixed=True,
+    ),
     "plan": Command("plan", "predict time per step, efficiency and memory on many nodes"),
     "lmp": Command("lmp", "start the installed LAMMPS with pair style allegro loaded; also under mpiexec"),
 }

@@ -25,8 +25,9 @@ def explain(cls: type, error: Any) -> str:
 def _fields_at(cls: type, location: list[str]) -> list[str]:
     """Names of the fields of the section at `location` below `cls`."""
     for name in location:
-        hints = typing.get_type_hints(cls)
-        if not dataclasses.is_dataclass(hints.get(name)):
+        hint = typing.get_type_hints(cls).get(name)
+        sections = [part for part in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(part)]  # or null
+        if len(sections) != 1:
             return []
-        cls = hints[name]
+        cls = typing.cast(type, sections[0])
     return [f.name for f in dataclasses.fields(cls)]

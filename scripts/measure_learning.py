@@ -60,7 +60,7 @@ def oracle_frames(config: LearningConfig, folder: Path, seed: int) -> Iterator[A
     (simulation,) = config.simulations
     simulation = replace(
         simulation,
-        model=(),
+        model=None,
         commands=tuple(config.label.settings["commands"]),
         structure=replace(simulation.structure, seed=seed),
     )

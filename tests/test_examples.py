@@ -54,6 +54,20 @@ def test_simulation_example_goes_through_its_stages_in_small(tmp_path):
     assert [stage.settings.stage for stage in simulation.stages] == ["minimize", "nvt", "npt", "nve"]
 
 
+def test_properties_example_goes_through_its_sections_in_small(tmp_path):
+    """The crystal at rest is the whole one: PBE has 5.47 Angstrom (Haas, Tran and Blaha, Phys. Rev. B 79, 085104)."""
+    steps = [f"melting.{stage}_steps=10" for stage in ("warm", "melt", "cool", "settle")]
+    small = [
+        f"dir={tmp_path}", "expansion={temperatures: [300], replicate: [2, 2, 2], steps: 40}",
+        "melting.replicate=[2,2,2]", "melting.steps=40", *steps,
+    ]  # fmt: skip
+    command = [*COMMAND[:-1], "properties", "examples/silicon/properties.yaml", *small]
+    subprocess.run(command, cwd=EXAMPLES.parent, check=True, timeout=600)
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert found["crystal"]["cells"][0][0] == pytest.approx(5.47, abs=0.02) and not found["crystal"]["left_out"]
+    assert found["expansion"]["cells"] and found["melting"]["num_atoms"] == 64
+
+
 def test_learning_example_goes_through_a_round_in_small(monkeypatch, tmp_path):
     """From the labels of two of its start frames to models that know one more."""
     monkeypatch.chdir(EXAMPLES.parent)

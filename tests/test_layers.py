@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "analysis": set(),
     "simulate": {"config", "analysis", "data", "potential", "deploy", "engine", "compiled"},
     "report": {"config", "analysis", "data", "nn", "potential", "deploy", "training", "simulate"},
+    "properties": {"config", "analysis", "data", "simulate", "report"},
     "learn": {"config", "data", "simulate", "report"},
     "importing": {"config", "data", "models", "nn", "potential", "engine"},
     "cli": {"commands"},

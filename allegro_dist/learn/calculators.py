@@ -50,16 +50,7 @@ def _by_path(path: str) -> Maker:
 
 def _lammps() -> Maker:
     """ASE's LAMMPSlib: settings `commands` (lmpcmds), and what else it takes."""
-    from ase.calculators.lammpslib import LAMMPSlib
-
-    from allegro_dist.simulate.lammps_runtime import import_lammps
-
-    import_lammps()
-
-    def make(commands: list[str], **settings: Any) -> Any:
-        return LAMMPSlib(lmpcmds=list(commands), **{"log_file": "log.lammps", **settings})
-
-    return make
+    return _by_import("allegro_dist.simulate.lammps_calculator", "lammps_calculator")
 
 
 def _espresso() -> Maker:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import Calculator
 from ase.neighborlist import neighbor_list
 
 from allegro_dist.analysis.crystal import (
@@ -69,16 +70,22 @@ def read_crystal(path: str, committee: Committee) -> Atoms:
     return atoms
 
 
-def crystal_properties(name: str, atoms: Atoms, committee: Committee, frames: Sequence[Frame]) -> CrystalProperties:
-    """Relax the crystal by each member, and compute the rest about its own cell."""
+def crystal_properties(
+    name: str, atoms: Atoms, calculators: Sequence[Calculator], frames: Sequence[Frame], width: float
+) -> CrystalProperties:
+    """Relax the crystal by each calculator, and compute the rest about its own cell.
+
+    Args:
+        frames: among which the same crystal is looked for.
+        width: least one of the supercell for phonons, Angstrom.
+    """
     found = CrystalProperties(name, atoms.get_chemical_formula())
     found.in_data = same_crystal(atoms, frames)
-    relaxed = _of_each(found, "relaxed cell", committee.members, lambda member: relaxed_crystal(atoms, member))
+    relaxed = _of_each(found, "relaxed cell", calculators, lambda calculator: relaxed_crystal(atoms, calculator))
     found.cells = [crystal.cell.cellpar() for crystal in relaxed]
     found.equations_of_state = _of_each(found, "equation of state", relaxed, equation_of_state)
     found.elastic = _of_each(found, "elastic constants", relaxed, elastic_tensor)
     if phonopy_is_installed():
-        width = 2 * float(committee.cutoffs.max())
         found.phonons = _of_each(found, "phonons", relaxed, lambda crystal: compute_phonons(crystal, width))
     else:
         found.left_out["phonons"] = "phonopy is not installed: pip install 'allegro-dist[report]'"

@@ -76,9 +76,10 @@ def _parts(
     say("learning curve" if sizes else "dimers")
     yield "learning_curve", lambda: learning_curve_part(learning_curve(sizes, frames, device))
     yield "dimers", lambda: dimer_part(dimer_curves(committee, p.shortest))
+    members, width = committee.members, 2 * float(committee.cutoffs.max())
     for path, atoms in structures.items():
         say(f"crystal {path}")
-        yield f"crystal {path}", lambda: crystal_part(crystal_properties(path, atoms, committee, frames))  # noqa: B023
+        yield f"crystal {path}", lambda: crystal_part(crystal_properties(path, atoms, members, frames, width))  # noqa: B023
     if not structures:
         yield "crystal", _no_crystal
 

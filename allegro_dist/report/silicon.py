@@ -25,7 +25,8 @@ from allegro_dist.analysis.fits import (
 )
 from allegro_dist.files import write_json
 from allegro_dist.report.page import Findings, Picture, Pictures, Row, below, plain_table, write_page
-from allegro_dist.report.silicon_figures import plot_drift, plot_equations_of_state, plot_radial_distribution
+from allegro_dist.report.sections.crystal import draw_equations_of_state
+from allegro_dist.report.silicon_figures import plot_drift, plot_radial_distribution
 from allegro_dist.simulate.lammps_results import Crystal, read_crystal, read_single_point
 from allegro_dist.simulate.lammps_timings import timings_in
 from allegro_dist.training.checkpoint import run_results
@@ -200,7 +201,8 @@ def _pictures(run: SiliconRun, crystal: Crystal) -> list[Picture]:
     return [
         Picture((run.train_folder / "learning_curve.png").read_bytes(), "Learning curve."),
         Picture((run.train_folder / "parity.png").read_bytes(), "Model against DFT on the test frames.", wide=True),
-        Picture(plot_equations_of_state(run.dft.equation_of_state, crystal.equation_of_state),
+        Picture(draw_equations_of_state([crystal.equation_of_state], run.dft.equation_of_state,
+                                        ("model (LAMMPS)", "DFT")),
                 "Equation of state of the crystal, each curve above its own minimum; dotted: the minima."),
         Picture(plot_drift(series, drifts), "Total energy in NVE, with straight lines fitted to it."),
         Picture(plot_radial_distribution(curves, shells),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from allegro_dist.analysis.fits import Drift, EquationOfState, RadialDistribution
+from allegro_dist.analysis.fits import Drift, RadialDistribution
 from allegro_dist.drawing import MODEL, QUIET, REFERENCE, new_axes, png
 
 
@@ -31,18 +31,5 @@ def plot_radial_distribution(curves: Mapping[str, RadialDistribution], shells: S
     for distance in shells:
         axes.axvline(distance, color=QUIET, linewidth=0.7, linestyle=":")
     axes.set(xlabel="distance, Å", ylabel="g(r)", ylim=(0, None), xlim=(1.5, None))
-    axes.legend(frameon=False)
-    return png(figure)
-
-
-def plot_equations_of_state(reference: EquationOfState, model: EquationOfState) -> bytes:
-    """Energy against volume per atom, each less its own minimum: points and fit of DFT, curve of the model."""
-    figure, axes = new_axes()
-    axes.plot(model.volumes, 1e3 * (model.energies - model.energy), color=MODEL, linewidth=1.4, label="model (LAMMPS)")
-    above = 1e3 * (reference.energies - reference.energy)
-    axes.plot(reference.volumes, above, "o", color=REFERENCE, markersize=4.5, label="DFT")
-    axes.axvline(model.volume, color=MODEL, linewidth=0.7, linestyle=":")
-    axes.axvline(reference.volume, color=REFERENCE, linewidth=0.7, linestyle=":")
-    axes.set(xlabel="volume, Å³/atom", ylabel="energy above minimum, meV/atom")
     axes.legend(frameon=False)
     return png(figure)

@@ -225,7 +225,7 @@ class _Run:
 def _absolute(config: SimulationConfig) -> SimulationConfig:
     """Archives by their whole paths: LAMMPS works in the simulation's folder."""
     models = tuple(str(Path(model).resolve()) for model in config.models)
-    return replace(config, model=models[0] if len(models) == 1 else models)
+    return replace(config, model=models if len(models) > 1 else next(iter(models), None))
 
 
 def _leave_signals_to_the_pair_style() -> None:

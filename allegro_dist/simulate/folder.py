@@ -116,7 +116,7 @@ def read_trajectory(folder: Path) -> Iterator[Atoms]:
     """All frames, with their step in info."""
     extended, dump = folder / "trajectory.xyz", folder / "trajectory.dump"
     if extended.exists() and extended.stat().st_size:
-        yield from ase.io.iread(extended, index=":", format="extxyz")
+        yield from ase.io.iread(extended, index=":", format="extxyz", parallel=False)
     elif dump.exists():
         yield from (as_atoms(frame) for frame in read_dump(dump))
 
@@ -125,7 +125,7 @@ def last_frame(folder: Path) -> Atoms | None:
     """The last of the trajectory, without reading the others in extxyz."""
     extended = folder / "trajectory.xyz"
     if extended.exists() and extended.stat().st_size:
-        atoms = ase.io.read(extended, index=-1, format="extxyz")
+        atoms = ase.io.read(extended, index=-1, format="extxyz", parallel=False)
         assert isinstance(atoms, Atoms)  # a list only where an index asks for one
         return atoms
     frames = list(read_trajectory(folder))

@@ -178,8 +178,8 @@ class SimulationConfig:
     """The whole of a simulation."""
 
     structure: StructureSettings
-    model: str | tuple[str, ...]
-    """Archive, or several: a committee; none, []: `commands` name a pair style of LAMMPS's own."""
+    model: str | tuple[str, ...] | None
+    """Archive, or several: a committee; null: `commands` name a pair style of LAMMPS's own."""
     stages: tuple[Stage, ...]
     """What is done, in sequence; each entry names its `stage`: minimize, nve, nvt, npt, nph, langevin or deform."""
     dir: str = "simulation"
@@ -211,7 +211,7 @@ class SimulationConfig:
 
     @property
     def models(self) -> tuple[str, ...]:
-        return (self.model,) if isinstance(self.model, str) else self.model
+        return (self.model,) if isinstance(self.model, str) else self.model or ()
 
 
 def read_simulation(values: dict[str, Any], source: str) -> SimulationConfig:

@@ -70,7 +70,8 @@ def silicon() -> Committee:
 @pytest.fixture(scope="module")
 def diamond(silicon) -> CrystalProperties:
     frames = read_frames([str(SILICON / "data" / name) for name in ("test.xyz", "train.xyz")])
-    return crystal_properties("diamond", bulk("Si", "diamond", a=5.43), silicon, frames)
+    width = 2 * float(silicon.cutoffs.max())
+    return crystal_properties("diamond", bulk("Si", "diamond", a=5.43), silicon.members, frames, width)
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +149,7 @@ def test_section_of_a_crystal_has_all_its_properties(diamond):
 
 def test_phonons_are_left_out_without_phonopy(silicon, monkeypatch):
     monkeypatch.setattr("allegro_dist.report.crystals.phonopy_is_installed", lambda: False)
-    found = crystal_properties("diamond", bulk("Si", "diamond", a=5.43), silicon, [])
+    found = crystal_properties("diamond", bulk("Si", "diamond", a=5.43), silicon.members, [], 10.0)
     assert found.elastic and not found.phonons
     assert "pip install &#x27;allegro-dist[report]&#x27;" in crystal_part(found).section.html()
 

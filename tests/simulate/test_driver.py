@@ -235,7 +235,7 @@ def test_potential_of_lammps_needs_no_archive(tmp_path):
     structure = {"file": str(tmp_path / "silicon.xyz"), "replicate": [2, 2, 2]}
     settings = write_settings(
         tmp_path,
-        model=[],
+        model=None,
         commands=commands,
         record={},
         structure=structure,

@@ -74,7 +74,7 @@ def test_barostat_without_a_cell_is_refused(tmp_path, capsys, pbc, coupling):
 
 
 def test_simulation_without_a_potential_is_refused(tmp_path, capsys):
-    message = refused(write_settings(tmp_path, model=[]), capsys)
+    message = refused(write_settings(tmp_path, model=None), capsys)
     assert "model: an archive is needed where commands have no pair_style" in message
 
 

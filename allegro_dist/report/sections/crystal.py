@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from allegro_dist.analysis.crystal import cubic_average
+from allegro_dist.analysis.fits import EquationOfState
 from allegro_dist.analysis.phonons import Phonons, Segment
 from allegro_dist.drawing import MODEL, QUIET, REFERENCE, new_axes, new_figure, png
 from allegro_dist.report.crystals import CrystalProperties
@@ -24,14 +25,32 @@ def crystal_part(c: CrystalProperties) -> Part:
     if c.cells:
         blocks.append(_quantities(c))
     if c.equations_of_state:
-        blocks.append(Picture(_draw_equations(c), _equation_caption(c)))
+        blocks.append(Picture(draw_equations_of_state(c.equations_of_state, c.equation_of_data), _equation_caption(c)))
     if c.elastic:
         rows = [(name, *(_rounded(v, 1) for v in row)) for name, row in zip(VOIGT, _mean(c.elastic, "relaxed"))]
         blocks.append(Table(("GPa", *VOIGT), rows, "Elastic tensor, atoms relaxed"))
     if c.phonons:
-        blocks.append(Picture(_draw_phonons(c.phonons), _phonon_caption(c.phonons[0]), wide=True))
+        blocks.append(Picture(draw_phonons(c.phonons), _phonon_caption(c.phonons[0]), wide=True))
     blocks += [Text(f"{name.capitalize()}: left out: {reason}.") for name, reason in c.left_out.items()]
     return Part(Section(f"Crystal {Path(c.name).name}", blocks), c)
+
+
+def draw_equations_of_state(
+    curves: Sequence[EquationOfState], data: EquationOfState | None, names: tuple[str, str] = ("model", "data")
+) -> bytes:
+    """Energy over volume per atom, each curve above its own minimum, which is marked."""
+    figure, axes = new_axes(6.0, 3.8)
+    for number, e in enumerate(curves):
+        axes.plot(e.volumes, 1e3 * (e.energies - e.energy), ".-", color=MODEL, linewidth=1.2, markersize=4,
+                  alpha=0.7, label=names[0] if number == 0 else None)  # fmt: skip
+        axes.axvline(e.volume, color=MODEL, linewidth=0.7, linestyle=":")
+    if data is not None:
+        axes.plot(data.volumes, 1e3 * (data.energies - data.energy), "o", color=REFERENCE, markersize=5,
+                  fillstyle="none", label=names[1])  # fmt: skip
+        axes.axvline(data.volume, color=REFERENCE, linewidth=0.7, linestyle=":")
+    axes.set(xlabel="volume, Å³/atom", ylabel="energy above minimum, meV/atom")
+    axes.legend(frameon=False)
+    return png(figure)
 
 
 def _caption(c: CrystalProperties) -> str:
@@ -118,22 +137,6 @@ def _equation_caption(c: CrystalProperties) -> str:
     return text
 
 
-def _draw_equations(c: CrystalProperties) -> bytes:
-    figure, axes = new_axes(6.0, 3.8)
-    for number, e in enumerate(c.equations_of_state):
-        axes.plot(e.volumes, 1e3 * (e.energies - e.energy), ".-", color=MODEL, linewidth=1.2, markersize=4,
-                  alpha=0.7, label="model" if number == 0 else None)  # fmt: skip
-        axes.axvline(e.volume, color=MODEL, linewidth=0.7, linestyle=":")
-    data = c.equation_of_data
-    if data is not None:
-        axes.plot(data.volumes, 1e3 * (data.energies - data.energy), "o", color=REFERENCE, markersize=5,
-                  fillstyle="none", label="data")  # fmt: skip
-        axes.axvline(data.volume, color=REFERENCE, linewidth=0.7, linestyle=":")
-    axes.set(xlabel="volume, Å³/atom", ylabel="energy above minimum, meV/atom")
-    axes.legend(frameon=False)
-    return png(figure)
-
-
 def _phonon_caption(p: Phonons) -> str:
     return (
         f"Phonon dispersion and density of states (phonopy; {p.num_supercell_atoms} atoms, "
@@ -141,7 +144,8 @@ def _phonon_caption(p: Phonons) -> str:
     )
 
 
-def _draw_phonons(phonons: Sequence[Phonons]) -> bytes:
+def draw_phonons(phonons: Sequence[Phonons]) -> bytes:
+    """Dispersion along the path, and density of states."""
     figure = new_figure(9.5, 4.2)
     bands, density = figure.subplots(1, 2, sharey=True, width_ratios=(4, 1))
     segments = phonons[0].segments

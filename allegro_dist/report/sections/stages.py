@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from ase import units
+from ase import Atoms, units
 from numpy.typing import NDArray
 
 from allegro_dist.analysis.averages import Average, average
@@ -70,9 +70,8 @@ def cell_part(run: Simulation, discard: float) -> Part:
         raise LeftOut("no cell: the simulation is not periodic in all directions")
     found = []
     for stage in run.stages:
-        rows = run.rows(stage, discard)
-        if stage.is_dynamics and len(rows["step"]):
-            found.append(_cell(stage, rows, run, float(first.get_masses().sum()), len(first)))
+        if stage.is_dynamics and len(run.rows(stage, discard)["step"]):
+            found.append(cell_averages(run, stage, discard, first))
     head = ("stage", *(f"{name}, Å" for name in "abc"), *(f"{name}, °" for name in "αβγ"), "Å³/atom", "g/cm³")
     table = [(c.stage, *map(str, c.lengths), *map(str, c.angles), str(c.volume), str(c.density)) for c in found]
     repeated = " × ".join(map(str, run.config.structure.replicate))
@@ -91,7 +90,9 @@ def _averages(stage: StageSpan, rows: dict[str, Array], num_atoms: int) -> Stage
     )  # fmt: skip
 
 
-def _cell(stage: StageSpan, rows: dict[str, Array], run: Simulation, mass: float, num_atoms: int) -> CellAverages:
+def cell_averages(run: Simulation, stage: StageSpan, discard: float, atoms: Atoms) -> CellAverages:
+    """Of a stage that has lines in thermo.csv; `atoms`: any frame."""
+    rows = run.rows(stage, discard)
     zero = np.zeros(len(rows["step"]))
     a = np.stack([rows["lx_A"], zero, zero], axis=1)
     b = np.stack([rows["xy_A"], rows["ly_A"], zero], axis=1)
@@ -103,8 +104,8 @@ def _cell(stage: StageSpan, rows: dict[str, Array], run: Simulation, mass: float
         stage=stage.name,
         lengths=[average(x / times) for x, times in zip(lengths, run.config.structure.replicate, strict=True)],
         angles=[average(np.degrees(np.arccos(cosine))) for cosine in cosines],
-        volume=average(rows["volume_A3"] / num_atoms),
-        density=average(GRAMS_PER_CM3 * mass / rows["volume_A3"]),
+        volume=average(rows["volume_A3"] / len(atoms)),
+        density=average(GRAMS_PER_CM3 * float(atoms.get_masses().sum()) / rows["volume_A3"]),
     )
 
 
