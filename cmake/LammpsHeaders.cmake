@@ -36,8 +36,10 @@ else()
   endif()
 endif()
 
+# MPI's headers only: the program that loads the plugin brings the library, so nothing is linked to find out that it works.
+set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
 find_package(MPI REQUIRED COMPONENTS CXX)
-# Its headers only: the program that loads the plugin brings the library.
+unset(CMAKE_TRY_COMPILE_TARGET_TYPE)
 target_include_directories(LammpsHeaders SYSTEM INTERFACE ${MPI_CXX_INCLUDE_DIRS})
 # MPI's old C++ classes would need a library that `lmp` doesn't load.
 target_compile_definitions(LammpsHeaders INTERFACE OMPI_SKIP_MPICXX MPICH_SKIP_MPICXX)

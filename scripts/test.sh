@@ -11,5 +11,5 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 ruff check .
 ruff format --check --quiet . || { echo "test: run 'ruff format .'" >&2; exit 1; }
 mypy
-find allegro_dist/csrc lammps_plugin -name '*.cpp' -o -name '*.hpp' -o -name '*.h' | xargs clang-format --dry-run --Werror
+find allegro_dist/csrc lammps_plugin tests -name '*.cpp' -o -name '*.hpp' -o -name '*.h' | xargs clang-format --dry-run --Werror
 python -m pytest "$@"
