@@ -226,6 +226,9 @@ class TrainingConfig:
     lowering the rate (package schedulefree; schedule.name: constant; ema and mean_share do not act)."""
     learning_rate: Positive = 4e-3
     """Largest step of a weight; the schedule multiplies it."""
+    rates: Literal["equal", "relative"] = "equal"
+    """relative: a weight's step is the rate times the size that its tensor had at the start (root mean square, at most
+    1), so that all parts of the model change alike; then learning_rate wants to be about ten times as high."""
     weight_decay: NonNegative = 0.0
     """Adds so much of the weights to the gradient (adam), or to the step (adamw)."""
     clip_gradient: Positive | None = 10.0
@@ -261,6 +264,8 @@ class TrainingConfig:
             raise ValueError("schedule.unit: minutes needs max_minutes")
         if self.optimizer == "schedule_free" and self.schedule.name != "constant":
             raise ValueError(f"optimizer: schedule_free needs schedule.name: constant, not {self.schedule.name}")
+        if self.optimizer == "schedule_free" and self.rates != "equal":
+            raise ValueError(f"optimizer: schedule_free needs rates: equal, not {self.rates}")
         if self.loss.energy == self.loss.forces == self.loss.stress == 0:
             raise ValueError("loss: at least one weight must be above 0")
         return self

@@ -26,6 +26,7 @@ class FlatParameters:
         self.num_riders = num_riders
         self.flats: list[nn.Parameter] = []
         self.buffers: list[Tensor] = []
+        self.lengths: list[list[int]] = []  # of the parameters' parts
         for dtype in dict.fromkeys(p.dtype for p in parameters):
             group = [p for p in parameters if p.dtype == dtype]
             flat = nn.Parameter(torch.cat([p.detach().flatten() for p in group]))
@@ -40,6 +41,14 @@ class FlatParameters:
                 first += p.numel()
             self.flats.append(flat)
             self.buffers.append(buffer)
+            self.lengths.append([p.numel() for p in group])
+
+    def sizes(self) -> list[Tensor]:
+        """For every weight the root mean square of its parameter."""
+        return [
+            torch.cat([part.square().mean().sqrt().expand_as(part) for part in flat.detach().split(lengths)])
+            for flat, lengths in zip(self.flats, self.lengths, strict=True)
+        ]
 
     def zero_gradients(self) -> None:
         """Set all gradients to zero in place; backward passes add to them."""

@@ -25,6 +25,7 @@ from allegro_dist.training.metrics import ErrorSums
 from allegro_dist.training.optimizer import make_optimizer
 from allegro_dist.training.prediction import Errors, errors_of, predict
 from allegro_dist.training.recovery import Recovery
+from allegro_dist.training.relative import RelativeSteps
 from allegro_dist.training.sampler import balanced_shares, epoch_batches
 from allegro_dist.training.schedule import Schedule, run_progress
 
@@ -63,6 +64,7 @@ class Trainer:
         self.flat = FlatParameters(list(trainable.values()), num_riders=2)
         ranks.broadcast([flat.data for flat in self.flat.flats])
         self.optimizer, self.average = make_optimizer(self.flat.flats, config)
+        self.relative = RelativeSteps(self.optimizer, self.flat.sizes()) if config.rates == "relative" else None
         self.schedule = Schedule(config.schedule)
         self.train_errors = self._new_sums()
         self.best = Best()
@@ -257,6 +259,7 @@ class Trainer:
         """All that a later process needs to go on to the bit."""
         return {
             **self._learned(),
+            "relative": self.relative and self.relative.state(),
             "schedule": self.schedule.state(),
             "recovery": self.recovery.state(),
             "train_errors": self.train_errors.reduce(self.ranks).sums,
@@ -281,6 +284,8 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
         self._take(state)
+        if self.relative:  # a fine-tuned run that goes on no longer has its first weights
+            self.relative.restore(state["relative"])
         if "recovery" in state:
             self.recovery.restore(state["recovery"])
         else:  # a checkpoint from before there was any

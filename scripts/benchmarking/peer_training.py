@@ -86,11 +86,17 @@ def train(model: PeerModel, folder: Path, epochs: int = 2) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / "frames.xyz", [labelled(model.types, seed) for seed in range(NUM_FRAMES)])
     (folder / "config.yaml").write_text(yaml.safe_dump(configuration(model, folder, epochs), sort_keys=False))
-    command = [str(Path(peer_python()).with_name("nequip-train")), "-cp", str(folder), "-cn", "config.yaml"]
-    run = subprocess.run([*command, f"hydra.run.dir={folder}/hydra"], cwd=folder, capture_output=True, text=True)
+    command = train_command(folder)
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if run.returncode:
         raise SystemExit(f"{' '.join(command)}\n{run.stdout[-2000:]}{run.stderr[-2000:]}")
     return folder / "best.ckpt"
+
+
+def train_command(folder: Path) -> list[str]:
+    """Of training by FOLDER/config.yaml."""
+    program = str(Path(peer_python()).with_name("nequip-train"))
+    return [program, "-cp", str(folder), "-cn", "config.yaml", f"hydra.run.dir={folder}/hydra"]
 
 
 def labelled(types: tuple[str, ...], seed: int) -> Atoms:
@@ -102,6 +108,14 @@ def labelled(types: tuple[str, ...], seed: int) -> Atoms:
     atoms.calc = LennardJones(sigma=2.1, epsilon=1.0, rc=5.0)
     atoms.get_forces()
     return atoms
+
+
+def transforms(types: list[str], r_max: float) -> list[dict[str, Any]]:
+    """From ASE's frames to what the model reads."""
+    return [
+        {"_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper", "model_type_names": types},
+        {"_target_": "nequip.data.transforms.NeighborListTransform", "r_max": r_max},
+    ]
 
 
 def configuration(model: PeerModel, folder: Path, epochs: int) -> dict[str, Any]:
@@ -117,10 +131,7 @@ def configuration(model: PeerModel, folder: Path, epochs: int) -> dict[str, Any]
             "_target_": "nequip.data.datamodule.ASEDataModule",
             "seed": 1,
             "split_dataset": {"file_path": str(folder / "frames.xyz"), "train": NUM_FRAMES - 2, "val": 2},
-            "transforms": [
-                {"_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper", "model_type_names": types},
-                {"_target_": "nequip.data.transforms.NeighborListTransform", "r_max": r_max},
-            ],
+            "transforms": transforms(types, r_max),
             "train_dataloader": loader,
             "val_dataloader": loader,
             "stats_manager": {"_target_": "nequip.data.CommonDataStatisticsManager", "type_names": types},

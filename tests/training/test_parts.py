@@ -22,6 +22,7 @@ from allegro_dist.training.loss import batch_loss, loss_weights
 from allegro_dist.training.optimizer import make_optimizer
 from allegro_dist.training.prediction import errors_of, predict
 from allegro_dist.training.progress import ProgressDisplay
+from allegro_dist.training.relative import RelativeSteps
 from allegro_dist.training.sampler import balanced_shares, epoch_batches
 from allegro_dist.training.schedule import Schedule, run_progress
 from tests.data.frames import labelled_atoms
@@ -181,6 +182,26 @@ def test_schedule_free_average_is_the_mean_of_its_fast_weights():
     with average.applied():
         torch.testing.assert_close(weight.detach(), torch.stack(fast).mean(0), rtol=1e-12, atol=0)
     assert torch.equal(weight.detach(), own)
+
+
+def test_relative_steps_are_those_of_adam_on_weights_of_unit_variance():
+    torch.manual_seed(0)
+    sizes = (0.2, 0.05, 5.0)  # above 1, and at 0 (the fourth), steps are whole ones
+    parameters = [torch.nn.Parameter(size * torch.randn(7, dtype=torch.float64)) for size in (*sizes, 0.0)]
+    flat = FlatParameters(parameters, num_riders=0)
+    factors = [p.detach().square().mean().sqrt().clamp(max=1.0) for p in parameters[:3]] + [torch.tensor(1.0)]
+    scaled = [torch.nn.Parameter(p.detach() / f) for p, f in zip(parameters, factors, strict=True)]
+    ours, theirs = (torch.optim.Adam(p, lr=0.1, eps=1e-100) for p in (flat.flats, scaled))
+    RelativeSteps(ours, flat.sizes())
+    for _ in range(20):
+        flat.zero_gradients()
+        theirs.zero_grad()
+        torch.cat(parameters).sub(1.0).square().square().sum().backward()
+        torch.cat([f * p for f, p in zip(factors, scaled, strict=True)]).sub(1.0).square().square().sum().backward()
+        ours.step()
+        theirs.step()
+    for ours_, factor, theirs_ in zip(parameters, factors, scaled, strict=True):
+        torch.testing.assert_close(ours_.detach(), factor * theirs_.detach(), rtol=1e-10, atol=1e-12)
 
 
 def test_moving_average_switched_off_is_the_weights():

@@ -119,16 +119,16 @@ def test_fused_step_trains_as_the_eager_one_does(data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "step, schedule, optimizer",
+    "step, schedule, optimizer, rates",
     [
-        ("fused", "constant", "adam"),
-        ("fused", "plateau", "adam"),
-        ("eager", "constant", "adam"),
-        ("fused", "constant", "schedule_free"),
+        ("fused", "constant", "adam", "equal"),
+        ("fused", "plateau", "adam", "relative"),
+        ("eager", "constant", "adam", "equal"),
+        ("fused", "constant", "schedule_free", "equal"),
     ],
 )
-def test_resumed_run_equals_an_uninterrupted_one_to_the_bit(data, tmp_path, step, schedule, optimizer):
-    settings = {"step": step, "optimizer": optimizer, "learning_rate": 0.02,
+def test_resumed_run_equals_an_uninterrupted_one_to_the_bit(data, tmp_path, step, schedule, optimizer, rates):
+    settings = {"step": step, "optimizer": optimizer, "rates": rates, "learning_rate": 0.02,
                 "schedule": {"name": schedule, "warmup": 0.0, "patience": 1}}  # fmt: skip
     train(small_run(tmp_path / "whole", data, {**settings, "max_epochs": 6}))
     train(small_run(tmp_path / "parts", data, {**settings, "max_epochs": 3}))
