@@ -16,13 +16,13 @@ from ase.calculators.calculator import Calculator
 from allegro_dist.analysis.crystal import relaxed_crystal
 from allegro_dist.config import dump
 from allegro_dist.data.structure import read_atoms
-from allegro_dist.files import write_json
+from allegro_dist.files import write_atomically, write_json
 from allegro_dist.properties.expansion import check_shape, expansion_part, expansion_simulations
 from allegro_dist.properties.melting import melting_part, melting_simulation, write_structure
 from allegro_dist.properties.settings import CrystalSettings, PropertiesConfig
 from allegro_dist.report.committee import open_committee
 from allegro_dist.report.crystals import crystal_properties, read_crystal
-from allegro_dist.report.page import write_page
+from allegro_dist.report.page import Picture, write_page
 from allegro_dist.report.part import Part, plain
 from allegro_dist.report.predictions import read_frames
 from allegro_dist.report.sections.crystal import crystal_part
@@ -51,7 +51,7 @@ class Task(NamedTuple):
 
 
 def study(config: PropertiesConfig) -> Path:
-    """Do all sections, or go on with a study; returns its folder, with report.html and results.json.
+    """Do all sections, or go on with a study; returns its folder, with report.html, results.json and the pictures.
 
     Raises ConfigError, DataError, ArchiveError, and CrystalError for what can't be relaxed, before anything is
     simulated; SimulationError and Stopped as simulate does.
@@ -119,6 +119,9 @@ def _add(config: PropertiesConfig, crystal: Crystal, parts: dict[str, Part], tas
     title = f"Properties of {crystal.atoms.get_chemical_formula('hill', empirical=True)}"
     lead = f"{config.structure} by {config.model or '; '.join(config.commands)}. Errors are standard errors."
     write_page(folder / PAGE, title, lead, [part.section for part in parts.values()])
+    pictures = [block for block in parts[task.key].section.blocks if isinstance(block, Picture)]
+    for number, picture in enumerate(pictures):
+        write_atomically(folder / f"{task.key}-{number}.png", picture.png)
     print(f"{task.key}: {folder / PAGE}", flush=True)
 
 
