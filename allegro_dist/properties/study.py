@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
-from allegro_dist.analysis.crystal import relaxed_crystal
-from allegro_dist.config import dump
+from allegro_dist.analysis.crystal import CrystalError, relaxed_crystal
+from allegro_dist.config import ConfigError, dump
 from allegro_dist.data.structure import read_atoms
 from allegro_dist.files import write_atomically, write_json
 from allegro_dist.properties.expansion import check_shape, expansion_part, expansion_simulations
@@ -81,7 +81,7 @@ def _read(config: PropertiesConfig) -> Crystal:
 
 def _begin(config: PropertiesConfig, crystal: Crystal) -> Atoms:
     """Make the folder and what the simulations start from; returns the crystal at rest."""
-    at_rest = relaxed_crystal(crystal.atoms, crystal.calculator)
+    at_rest = _at_rest(config, crystal)
     if config.expansion is not None:
         check_shape(config, config.expansion, crystal.atoms, at_rest)
     Path(config.dir).mkdir(parents=True, exist_ok=True)
@@ -90,6 +90,18 @@ def _begin(config: PropertiesConfig, crystal: Crystal) -> Atoms:
         write_structure(config, config.melting)
     at_rest.calc = None
     return at_rest
+
+
+def _at_rest(config: PropertiesConfig, crystal: Crystal) -> Atoms:
+    try:
+        return relaxed_crystal(crystal.atoms, crystal.calculator)
+    except CrystalError:
+        raise
+    except Exception as error:  # LAMMPS's, of which its module knows no type
+        if config.model is not None:
+            raise
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"commands: LAMMPS stopped at the crystal in {config.structure}: {reason}") from None
 
 
 def _tasks(config: PropertiesConfig, crystal: Crystal, at_rest: Atoms) -> list[Task]:

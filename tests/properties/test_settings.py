@@ -78,7 +78,7 @@ def test_all_settings_are_printed_with_every_section(capsys):
     assert "  guess: 1234" in text and "Of the melting point, K" in text
 
 
-def test_commands_are_lammps_s(tmp_path, capsys):
+def test_command_that_lammps_refuses_is_told_with_its_reason(tmp_path, capsys):
     settings = write_study(tmp_path, commands=[STILLINGER_WEBER[0], "pair_coeff * * nowhere.sw Si"])
-    with pytest.raises(Exception, match="nowhere.sw"):
-        main(["properties", str(settings)])
+    message = refused(settings, capsys)
+    assert "commands: LAMMPS stopped at" in message and "nowhere.sw" in message
