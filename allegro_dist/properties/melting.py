@@ -48,7 +48,7 @@ class Melting:
 
     melting_point: Average | None  # K; None: one of the phases is gone
     temperature: Average  # K, of the part that counts
-    pressure: Average  # bar, of that part
+    pressure: Average  # bar, along z, of that part
     num_atoms: int
     first_time: float  # ps, of that part
     times: Array  # [L] ps
@@ -81,7 +81,7 @@ def melting_part(config: PropertiesConfig, m: MeltingSettings) -> Part:
     rows = [
         ("melting point, K", str(found.melting_point or "none")),
         ("mean temperature, K", str(found.temperature)),
-        ("pressure, bar", str(found.pressure)),
+        ("pressure along z, bar", str(found.pressure)),
         ("crystalline share at first, at last", f"{found.share[0]:.2f}, {found.share[-1]:.2f}"),
         ("atoms", f"{found.num_atoms:,}"),
     ]
@@ -130,7 +130,7 @@ def _look(config: PropertiesConfig, m: MeltingSettings) -> Melting:
     return Melting(
         melting_point=temperature if PRESENT[0] < last < PRESENT[1] else None,
         temperature=temperature,
-        pressure=average(counted["pressure_bar"]),
+        pressure=average(counted["pzz_bar"]),
         num_atoms=len(frames[0]),
         first_time=float(counted["time_ps"][0]),
         times=rows["time_ps"],
