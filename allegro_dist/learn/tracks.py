@@ -1,4 +1,4 @@
-"""The frames of a simulation for the harvest, also of one that ended in an error."""
+"""The frames of a simulation for the harvest, with their times."""
 
 from __future__ import annotations
 
@@ -9,19 +9,13 @@ from numpy.typing import NDArray
 
 from allegro_dist.learn.harvest import Track
 from allegro_dist.simulate.checkpoint import Checkpoint, read_checkpoint
-from allegro_dist.simulate.driver import FRAMES
 from allegro_dist.simulate.folder import read_trajectory
-from allegro_dist.simulate.outputs import as_atoms, read_dump
 from allegro_dist.simulate.settings import Minimize, SimulationConfig
 
 
 def read_track(folder: Path, config: SimulationConfig) -> Track:
-    """All frames of a simulation's folder: those that a checkpoint has taken over, and what LAMMPS wrote since."""
+    """All frames of a simulation's folder, also of one that ended in an error."""
     frames = list(read_trajectory(folder))
-    last = frames[-1].info["step"] if frames else -1
-    unsaved = folder / FRAMES
-    if unsaved.exists():
-        frames += [as_atoms(frame) for frame in read_dump(unsaved) if frame.step > last]
     steps = np.array([atoms.info["step"] for atoms in frames], dtype=float)
     return Track(frames, times_of(steps, config, read_checkpoint(folder)))
 

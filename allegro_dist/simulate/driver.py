@@ -21,15 +21,16 @@ from allegro_dist.config import ConfigError, dump, to_dict
 from allegro_dist.files import write_atomically
 from allegro_dist.simulate import script
 from allegro_dist.simulate.checkpoint import Checkpoint, SimulationError, read_checkpoint, write_checkpoint
+from allegro_dist.simulate.lammps_files import as_atoms, read_dump
 from allegro_dist.simulate.lammps_runtime import import_lammps, load_plugin
-from allegro_dist.simulate.outputs import Outputs, as_atoms, read_dump
+from allegro_dist.simulate.outputs import FRAMES, Outputs
 from allegro_dist.simulate.progress import Progress
 from allegro_dist.simulate.script import Geometry
 from allegro_dist.simulate.settings import Dynamics, Langevin, Minimize, SimulationConfig, differing_keys
 from allegro_dist.simulate.start import prepare
 from allegro_dist.simulate.tables import LOG, tables
 
-FRAMES, BLOWN_UP = "frames.part", "blown_up.xyz"
+BLOWN_UP = "blown_up.xyz"
 
 
 class Stopped(RuntimeError):  # noqa: N818 (not a mistake of anyone's)
@@ -195,7 +196,7 @@ class _Run:
         self._issue(script.write_checkpoint(restart))
         written = self.checkpoint.written
         if self.outputs is not None:
-            written = self.outputs.collect(FRAMES)
+            written = self.outputs.collect()
         grid = tuple(self.lmp.extract_global("procgrid") or ())  # LAMMPS of 2023 doesn't tell
         self.checkpoint = replace(self.checkpoint, step=step, restart=restart, grid=grid, written=written, **changes)
         if self.is_main:

@@ -1,4 +1,8 @@
-"""Reads the folder of a simulation, finished or not: its stages, thermo.csv and trajectory."""
+"""Reads the folder of a simulation, finished or not: its stages, thermo.csv and trajectory.
+
+Of one that is under way, also what LAMMPS has written since the last checkpoint.  All of that belongs to the stage of
+that checkpoint, for each stage ends with one.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,12 @@ from ase import Atoms
 from ase.units import fs
 from numpy.typing import NDArray
 
-from allegro_dist.config import ConfigError
-from allegro_dist.simulate.checkpoint import SimulationError, read_checkpoint
-from allegro_dist.simulate.outputs import PICOSECOND, as_atoms, read_dump
+from allegro_dist.config import ConfigError, read_values
+from allegro_dist.simulate.checkpoint import Checkpoint, SimulationError, read_checkpoint
+from allegro_dist.simulate.lammps_files import PICOSECOND, as_atoms, new_rows, read_dump, whole_lines
+from allegro_dist.simulate.outputs import DUMP, EXTENDED, FRAMES
 from allegro_dist.simulate.settings import Minimize, SimulationConfig, Stage, read_simulation
-from allegro_dist.simulate.tables import THERMO_FILE
+from allegro_dist.simulate.tables import Table, tables
 
 Array = NDArray[np.float64]
 
@@ -70,7 +75,8 @@ class Simulation:
 
     def series(self, file: str, stage: StageSpan, discard: float = 0.0) -> dict[str, Array]:
         """The lines of a stage in stress.csv or heat_flux.csv."""
-        return _within(read_table(self.folder / file), stage.steps(discard))
+        (table,) = (table for table in tables(self.config) if table.file == file)
+        return _within(read_table(self.folder, table), stage.steps(discard))
 
     def frames(self, stage: StageSpan, discard: float = 0.0) -> Iterator[Atoms]:
         """The frames of a stage."""
@@ -81,23 +87,31 @@ class Simulation:
 
 
 def read_folder(folder: Path) -> Simulation:
-    """Read all but the frames; raises SimulationError for a folder that is none, or has come to no checkpoint."""
-    checkpoint = read_checkpoint(folder)
-    if checkpoint is None or THERMO_FILE not in checkpoint.written:
-        raise SimulationError(f"{folder}: not the folder of a simulation: it has no checkpoint with outputs")
+    """Read all but the frames; raises SimulationError for a folder that is none, or has no line of thermo.csv yet."""
+    checkpoint = read_checkpoint(folder) or _begun(folder)
     try:
-        config = read_simulation(checkpoint.config, str(folder / "checkpoint.json"))
+        config = read_simulation(checkpoint.config, str(folder))
     except ConfigError as error:
-        raise SimulationError(f"{folder}: {error}") from error
-    ends = checkpoint.ends
-    if len(ends) < len(config.stages) and checkpoint.step > (ends[-1] if ends else 0):
-        ends = (*ends, checkpoint.step)
+        raise SimulationError(f"{folder}: not the folder of a simulation: {error}") from error
+    thermo = read_table(folder, tables(config)[0])
+    if not len(thermo["step"]):
+        raise SimulationError(f"{folder}: the simulation has written nothing yet")
+    ends, now = checkpoint.ends, max(checkpoint.step, int(thermo["step"][-1]))
+    if len(ends) < len(config.stages) and now > (ends[-1] if ends else 0):
+        ends = (*ends, now)
     firsts = [0, *(end + 1 for end in ends)]
     stages = tuple(
         StageSpan(n, s, first, last, (getattr(s, "timestep", None) or config.timestep) * fs / PICOSECOND)
         for n, (s, first, last) in enumerate(zip(config.stages, firsts, ends, strict=False))
     )
-    return Simulation(folder, config, stages, read_table(folder / THERMO_FILE), checkpoint.finished)
+    return Simulation(folder, config, stages, thermo, checkpoint.finished)
+
+
+def _begun(folder: Path) -> Checkpoint:
+    """Of a simulation that has come to no checkpoint."""
+    if not (folder / "config.yaml").exists():
+        raise SimulationError(f"{folder}: not the folder of a simulation: it has neither checkpoint nor config.yaml")
+    return Checkpoint(read_values(folder / "config.yaml"))
 
 
 def _within(table: dict[str, Array], steps: tuple[float, int]) -> dict[str, Array]:
@@ -106,30 +120,44 @@ def _within(table: dict[str, Array], steps: tuple[float, int]) -> dict[str, Arra
     return {name: values[inside] for name, values in table.items()}
 
 
-def read_table(path: Path) -> dict[str, Array]:
+def read_table(folder: Path, table: Table) -> dict[str, Array]:
     """Columns of thermo.csv, or of a series."""
-    table = np.genfromtxt(path, delimiter=",", names=True, ndmin=1)
-    return {name: np.asarray(table[name], dtype=float) for name in table.dtype.names or ()}
+    lines = whole_lines(folder / table.file, 0)[0].splitlines() or [table.first_line]
+    last = int(float(lines[-1].partition(",")[0])) if len(lines) > 1 else -1
+    rows, _ = new_rows(folder / table.source, 0, len(table.head))
+    found = np.genfromtxt([*lines, *map(table.line, table.behind(last, rows))], delimiter=",", names=True, ndmin=1)
+    return {name: np.asarray(found[name], dtype=float) for name in found.dtype.names or ()}
 
 
 def read_trajectory(folder: Path) -> Iterator[Atoms]:
     """All frames, with their step in info."""
-    extended, dump = folder / "trajectory.xyz", folder / "trajectory.dump"
-    if extended.exists() and extended.stat().st_size:
-        yield from ase.io.iread(extended, index=":", format="extxyz", parallel=False)
-    elif dump.exists():
-        yield from (as_atoms(frame) for frame in read_dump(dump))
+    extended, last = folder / EXTENDED, _last_saved(folder)
+    if extended.exists() and extended.stat().st_size and last >= 0:
+        for atoms in ase.io.iread(extended, index=":", format="extxyz", parallel=False):
+            yield atoms
+            if atoms.info["step"] == last:
+                break  # what may follow is being written
+    elif last >= 0:
+        yield from (as_atoms(frame) for frame in read_dump(folder / DUMP) if frame.step <= last)
+    yield from (as_atoms(frame) for frame in read_dump(folder / FRAMES, last))
 
 
 def last_frame(folder: Path) -> Atoms | None:
     """The last of the trajectory, without reading the others in extxyz."""
-    extended = folder / "trajectory.xyz"
-    if extended.exists() and extended.stat().st_size:
+    extended, unsaved = folder / EXTENDED, read_dump(folder / FRAMES, _last_saved(folder))
+    if not unsaved and extended.exists() and extended.stat().st_size:
         atoms = ase.io.read(extended, index=-1, format="extxyz", parallel=False)
         assert isinstance(atoms, Atoms)  # a list only where an index asks for one
         return atoms
     frames = list(read_trajectory(folder))
     return frames[-1] if frames else None
+
+
+def _last_saved(folder: Path) -> int:
+    """Step of the last frame that the trajectory has, by the checkpoint; -1 if there is none."""
+    checkpoint = read_checkpoint(folder)
+    written = checkpoint.written if checkpoint else {}
+    return max((written[name].step for name in (EXTENDED, DUMP) if name in written), default=-1)
 
 
 def motion(frames: list[Atoms], timestep: float) -> Motion:

@@ -188,6 +188,8 @@ class SimulationConfig:
     """fs."""
     thermo_every: Count = 100
     """Steps between lines of thermo.csv."""
+    json_lines: bool = False
+    """Write thermo.jsonl beside thermo.csv: the same lines as JSON objects."""
     checkpoint_every: Count = 10_000
     """Steps between checkpoints. Results depend on it in their last digits: neighbor lists are new after each."""
     trajectory: TrajectorySettings = field(default_factory=TrajectorySettings)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from allegro_dist.simulate.settings import SimulationConfig
 
 LOG = "log.lammps"
 THERMO_FILE, STRESS_FILE, HEAT_FLUX_FILE = "thermo.csv", "stress.csv", "heat_flux.csv"
+JSON_LINES = ".jsonl"
+"""Ending of the tables whose lines are JSON objects."""
 THERMO = {
     "step": "step", "time_ps": "time", "temperature_K": "temp", "potential_energy_eV": "pe", "kinetic_energy_eV": "ke",
     "total_energy_eV": "etotal", "pressure_bar": "press", "volume_A3": "vol", "lx_A": "lx", "ly_A": "ly", "lz_A": "lz",
@@ -40,11 +45,31 @@ class Table:
     def head(self) -> tuple[str, ...]:
         return ("step", *(name for name in self.columns if name != "step"))
 
+    @property
+    def first_line(self) -> str:
+        """Names of the columns, where each line does not have them."""
+        return "" if self.file.endswith(JSON_LINES) else ",".join(self.head) + "\n"
+
+    def line(self, row: Sequence[str]) -> str:
+        """A row of LAMMPS's, as it stands in the file."""
+        if not self.file.endswith(JSON_LINES):
+            return ",".join(row) + "\n"
+        return json.dumps(dict(zip(self.head, (int(row[0]), *map(float, row[1:])), strict=True))) + "\n"
+
+    def behind(self, last: int, rows: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
+        """Rows of LAMMPS's behind a step, each once: a run also prints its first and last step, whatever they are."""
+        for row in rows:
+            if int(row[0]) > last and int(row[0]) % self.every == 0:
+                yield row
+                last = int(row[0])
+
 
 def tables(config: SimulationConfig) -> list[Table]:
     """All that a simulation has."""
     columns = THERMO | (SPREAD if len(config.models) > 1 else {})
     found = [Table(THERMO_FILE, LOG, columns, config.thermo_every)]
+    if config.json_lines:
+        found.append(replace(found[0], file=str(Path(THERMO_FILE).with_suffix(JSON_LINES))))
     if config.record.stress:
         found.append(Table(STRESS_FILE, "stress.part", STRESS, config.record.stress))
     if config.record.heat_flux:
@@ -61,7 +86,7 @@ def table_commands(config: SimulationConfig) -> list[str]:
         f"thermo       {thermo.every}",
         *(HEAT_FLUX_COMPUTES if config.record.heat_flux else ()),
     ]
-    for t in others:
+    for t in (t for t in others if t.source != LOG):
         words = " ".join(t.columns.values())
         name = t.source.removesuffix(".part")
         lines.append(f'fix          {name} all ave/time {t.every} 1 {t.every} {words} file {t.source} format " %.15g"')

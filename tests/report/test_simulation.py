@@ -49,9 +49,9 @@ def make_folder(folder: Path, atoms: Atoms, stages: tuple[Stage, ...] = STAGES, 
     }  # fmt: skip
     np.savetxt(folder / "thermo.csv", np.stack(list(values.values()), 1), delimiter=",", header=",".join(values),
                comments="")  # fmt: skip
+    written = {name: Written(1, LAST) for name in ("thermo.csv", "trajectory.xyz")}
     write_checkpoint(
-        folder,
-        Checkpoint(to_dict(config), 2, None, LAST, (FIRST, LAST), "", {"thermo.csv": Written(1, LAST)}, finished=True),
+        folder, Checkpoint(to_dict(config), 2, step=LAST, ends=(FIRST, LAST), written=written, finished=True)
     )
     return folder
 

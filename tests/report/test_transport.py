@@ -41,8 +41,8 @@ def make_folder(folder: Path, stage: Stage) -> Path:
         structure=StructureSettings(file="none"), model="none", stages=(stage,),
         record=RecordSettings(stress=2, heat_flux=2),
     )  # fmt: skip
-    written = {"thermo.csv": Written(1, STEPS)}
-    write_checkpoint(folder, Checkpoint(to_dict(config), 1, None, STEPS, (STEPS,), "", written, finished=True))
+    written = {name: Written(1, STEPS) for name in ("thermo.csv", "trajectory.xyz")}
+    write_checkpoint(folder, Checkpoint(to_dict(config), 1, step=STEPS, ends=(STEPS,), written=written, finished=True))
     return folder
 
 

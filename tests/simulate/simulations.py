@@ -42,6 +42,7 @@ def write_settings(folder: Path, **changes: Any) -> Path:
         "model": str(ARCHIVE),
         "dir": "run",
         "thermo_every": 2,
+        "json_lines": True,
         "checkpoint_every": 6,
         "trajectory": {"every": 4},
         "record": {"stress": 2, "heat_flux": 3},

@@ -58,6 +58,12 @@ def test_thermo_has_every_line_once(finished):
     assert_allclose(steps, np.arange(0, steps[-1] + 1, 2))
 
 
+def test_json_lines_are_those_of_the_table(finished):
+    rows = [json.loads(line) for line in (finished / "thermo.jsonl").read_text().splitlines()]
+    names, *lines = (line.split(",") for line in (finished / "thermo.csv").read_text().splitlines())
+    assert rows == [dict(zip(names, map(float, line), strict=True)) for line in lines]
+
+
 def test_recorded_series_have_every_line_of_dynamics_once(finished):
     first = first_step(finished)
     for name, every in (("stress.csv", 2), ("heat_flux.csv", 3)):
@@ -165,7 +171,7 @@ def kill_at_random_moments(settings: Path, times: int, ranks: int = 1) -> None:
 
 def assert_outputs_are_those_of(unbroken: Path, folder: Path) -> None:
     """To the last bit."""
-    for name in ("thermo.csv", "stress.csv", "heat_flux.csv", "trajectory.xyz", "final.data"):
+    for name in ("thermo.csv", "thermo.jsonl", "stress.csv", "heat_flux.csv", "trajectory.xyz", "final.data"):
         assert (folder / name).read_bytes() == (unbroken / name).read_bytes(), name
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import read
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from allegro_dist.simulate.checkpoint import SimulationError, read_checkpoint
-from allegro_dist.simulate.folder import motion, read_folder, read_trajectory
+from allegro_dist.simulate.folder import last_frame, motion, read_folder, read_trajectory
 from allegro_dist.simulate.lammps_timings import timings_in
 from tests.simulate.simulations import kill, run, start, wait_for_checkpoint, write_settings
 
@@ -94,12 +97,40 @@ def test_checkpoint_of_another_version_is_refused(tmp_path):
         read_folder(tmp_path)
 
 
-def test_stage_under_way_ends_at_the_checkpoint(tmp_path):
-    settings = write_settings(tmp_path, stages=[*STAGES[1:], {"stage": "nve", "steps": 10**6}], checkpoint_every=50)
+@pytest.mark.parametrize("form", ["extxyz", "lammps"])
+def test_simulation_under_way_is_read_as_far_as_lammps_has_written(tmp_path, form):
+    second = 140  # steps of the stages before
+    settings = write_settings(
+        tmp_path, stages=[*STAGES[1:], {"stage": "nve", "steps": 10**6}], checkpoint_every=70,
+        trajectory={"every": 4, "format": form},
+    )  # fmt: skip
     process = start(settings)
-    folder, second = tmp_path / "run", 140  # steps of the stages before
-    wait_for_checkpoint(process, folder, lambda now: now.step >= second + 50)
+    folder = tmp_path / "run"
+    wait_for_checkpoint(process, folder, lambda now: now.step >= second + 70)
+    wait_for_thermo(process, folder, second + 100)
     kill(process)
-    last = read_folder(folder).stages[-1]
-    assert (last.number, last.first) == (2, second + 1)
-    assert last.last == read_checkpoint(folder).step
+    simulation = read_folder(folder)
+    stage = simulation.stages[-1]
+    assert (stage.number, stage.first) == (2, second + 1) and stage.last > read_checkpoint(folder).step
+    assert_array_equal(simulation.thermo["step"], np.arange(0, stage.last + 1, 2))
+    assert [a.info["step"] for a in simulation.frames(stage)] == list(range(144, stage.last + 1, 4))
+    assert last_frame(folder).info["step"] == max(a.info["step"] for a in read_trajectory(folder))
+
+
+def test_simulation_is_read_before_its_first_checkpoint(tmp_path):
+    settings = write_settings(tmp_path, stages=[{"stage": "nve", "steps": 10**6}], checkpoint_every=10**6)
+    process = start(settings)
+    wait_for_thermo(process, tmp_path / "run", 20)
+    kill(process)
+    simulation = read_folder(tmp_path / "run")
+    (stage,) = simulation.stages
+    assert stage.last >= 20 and not simulation.finished
+    assert [a.info["step"] for a in simulation.frames(stage)] == list(range(0, stage.last + 1, 4))
+
+
+def wait_for_thermo(process: subprocess.Popen[str], folder: Path, step: int) -> None:
+    """Until LAMMPS has written a line for the step."""
+    log = folder / "log.lammps"
+    while not (log.exists() and re.search(rf"^ *{step} ", log.read_text(), re.MULTILINE)):
+        assert process.poll() is None
+        time.sleep(0.02)
