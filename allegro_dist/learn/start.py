@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ase import Atoms
@@ -12,7 +11,7 @@ from allegro_dist.config import ConfigError, read_values
 from allegro_dist.data.structure import DataError, Structure, read_structures
 from allegro_dist.learn.calculators import find_calculator
 from allegro_dist.learn.settings import LearningConfig, differing_keys
-from allegro_dist.simulate.start import prepare
+from allegro_dist.simulate.start import read_structure
 
 
 def read_start(config: LearningConfig) -> list[Structure]:
@@ -44,7 +43,7 @@ def check(config: LearningConfig, start: Sequence[Structure]) -> None:
     find_calculator(config.label.calculator)
     known = {symbol for frame in start for symbol in frame.symbols}
     for number, simulation in enumerate(config.simulations):
-        types = prepare(replace(simulation, model=()), None).types
+        _, types = read_structure(simulation)
         if missing := [name for name in types if name not in known]:
             raise DataError(
                 f"simulations.{number}: {simulation.structure.file} has '{missing[0]}', of which no frame of "

@@ -26,22 +26,28 @@ def prepare(config: SimulationConfig, folder: Path | None) -> Geometry:
     Raises DataError and ConfigError for what can't be simulated: an unreadable file, types that an archive lacks, a
     missing cell where one is to change.
     """
-    atoms, types = _read(config)
+    atoms, types = read_structure(config)
     for model in config.models:
         missing = [t for t in types if t not in read_model_card(model)["type_names"]]
         if missing:
             known = ", ".join(read_model_card(model)["type_names"])
             raise DataError(f"{config.structure.file}: type '{missing[0]}' is not among those of {model}: {known}")
-    num_atoms = len(atoms) * int(np.prod(config.structure.replicate))
-    for number, stage in enumerate(config.stages):
-        if reason := _impossible(stage, atoms, num_atoms):
-            raise ConfigError(f"stages.{number} ({stage.stage}): {config.structure.file} {reason}")
     if folder is not None:
         with open(folder / DATA_FILE, "w") as file:
             write_lammps_data(file, _with_cell(atoms), specorder=list(types), masses=True,
                               velocities=bool(atoms.get_velocities().any()))  # fmt: skip
     # an open direction is bounded by the outermost atoms, wherever they go
     return Geometry(DATA_FILE, types, " ".join("p" if periodic else "s" for periodic in atoms.pbc))
+
+
+def read_structure(config: SimulationConfig) -> tuple[Atoms, tuple[str, ...]]:
+    """The atoms and the chemical symbols of the LAMMPS types; raises as `prepare`, but knows of no archive."""
+    atoms, types = _read(config)
+    num_atoms = len(atoms) * int(np.prod(config.structure.replicate))
+    for number, stage in enumerate(config.stages):
+        if reason := _impossible(stage, atoms, num_atoms):
+            raise ConfigError(f"stages.{number} ({stage.stage}): {config.structure.file} {reason}")
+    return atoms, types
 
 
 def _impossible(stage: Stage, atoms: Atoms, num_atoms: int) -> str:
