@@ -39,6 +39,8 @@ COMMANDS = {
     "nve": NVE + "run 20",
     "langevin": NVE + "fix bath all langevin 300 300 0.01 17\nrun 20\nunfix bath",
     "nve of a group": "group few id <= 7\nfix move few nve\nrun 20",
+    "nve of a group that changes": "variable fast atom vx>0\ngroup fast dynamic all var fast every 3\n"
+    + "fix move fast nve\nrun 20",
     "npt iso": "fix move all npt temp 300 300 0.02 iso 0 10000 0.05\nrun 20",
     "npt aniso": "fix move all npt temp 300 300 0.02 aniso 0 10000 0.05\nrun 20",
     "npt tri": "fix move all npt temp 300 300 0.02 tri 0 10000 0.05\nrun 20",
@@ -53,6 +55,10 @@ COMMANDS = {
     "bisection": "replicate 1 1 2\ncomm_style tiled\nbalance 1.0 rcb\nfix even all balance 5 1.0 rcb\n"
     + NVE
     + "run 20",
+    "bisection for two atoms": "replicate 1 1 2\ncomm_style tiled\ngroup few id > 2\ndelete_atoms group few\n"
+    + "balance 1.0 rcb\nfix even all balance 2 1.0 rcb\n"
+    + NVE
+    + "run 6",
     "replicate": "replicate 2 1 1\nvelocity all create 300 1\n" + NVE + "run 10",
     "delete atoms": "group few id > 4\ndelete_atoms group few compress no\n" + NVE + "run 10",
     "delete all but one": "group few id > 1\ndelete_atoms group few\n" + NVE + "run 2",
@@ -63,10 +69,16 @@ COMMANDS = {
     "gcmc": "fix in all gcmc 5 3 3 3 17 3000 0.0 0.2 full_energy\n" + NVE + "run 10\nunfix in",
     "swap": "fix swap all atom/swap 5 3 17 3000 types 1 2\n" + NVE + "run 10\nunfix swap",
     "rerun": NVE + "dump path all custom 2 path.dump id type x y z\nrun 10\nundump path\nrerun path.dump dump x y z",
+    "runs without set-up": NVE + "run 5 post no\nrun 5 pre no post no",
+    "renumber": "group few id 2 5 9\ndelete_atoms group few compress no\nreset_atoms id\n" + NVE + "run 5",
     "change types": "set group all type/ratio 3 0.5 17\n" + NVE + "run 10",
     "change box": "change_box all x scale 1.05 xy delta 0.3 remap units box\n" + NVE + "run 10",
     "displace": "displace_atoms all random 0.1 0.1 0.1 17\n" + NVE + "run 10",
     "sort and communicate": "comm_modify cutoff 8.0 mode single\natom_modify sort 1 2.0\n" + NVE + "run 10",
+    "a group first": "group few id <= 7\natom_modify sort 0 0\natom_modify first few\n" + NVE + "run 10",
+    "ghosts asked for within the cutoff": "comm_modify cutoff 3.0\n" + NVE + "run 10",
+    "settings of pair potentials": "pair_modify shift yes mix arithmetic tail no nofdotr\n" + NVE + "run 10",
+    "styles of other packages": "suffix hybrid omp opt\n" + NVE + "run 10",
     "communicate by type": "neighbor 1.0 multi\ncomm_modify mode multi cutoff/multi 1 8.0 cutoff/multi 2 7.0 vel yes\n"
     + NVE
     + "run 10",
@@ -113,6 +125,24 @@ def assert_end_is_the_models(folder, archive, atoms, commands, ranks=1) -> str:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_end_of_a_run_is_the_python_model_s(archives, triclinic_silica, tmp_path, name, ranks):
     assert_end_is_the_models(tmp_path, archives["float64"], triclinic_silica, COMMANDS[name], ranks)
+
+
+@pytest.mark.parametrize(
+    "commands, message",
+    (
+        (
+            "run_style respa 3 2 2 inner 1 3.0 4.0 outer 3\nfix move all nve\nrun 4",
+            "Pair style does not support rRESPA inner/middle/outer",
+        ),
+        ("pair_write 1 1 10 r 1.0 4.0 table.txt x", "Pair style allegro does not support pair_write"),
+    ),
+    ids=("respa by distance", "pair_write"),
+)
+def test_what_needs_a_pair_potential_is_refused(archives, triclinic_silica, tmp_path, commands, message):
+    write_data(tmp_path / "structure.data", triclinic_silica, TYPE_NAMES)
+    start = START.format(boundary="p p p", pair=pair_allegro(archives["float64"], TYPE_NAMES))
+    run = start_lmp(tmp_path, start + commands, ranks=2)
+    assert run.returncode != 0 and message in run.stdout
 
 
 @pytest.mark.parametrize("ranks", (1, 8))
