@@ -127,6 +127,38 @@ def test_end_of_a_run_is_the_python_model_s(archives, triclinic_silica, tmp_path
     assert_end_is_the_models(tmp_path, archives["float64"], triclinic_silica, COMMANDS[name], ranks)
 
 
+@pytest.mark.parametrize("before, after", ((1, 4), (4, 1)))
+def test_restart_on_another_number_of_ranks(archives, triclinic_silica, tmp_path, before, after):
+    again = "clear\nread_restart half.restart\n{pair}\n" + NVE + "run 5"
+    write = NVE + "run 5\nwrite_restart half.restart"
+    assert_end_is_the_models(tmp_path, archives["float64"], triclinic_silica, write, before)
+    output = assert_end_is_the_models(tmp_path, archives["float64"], triclinic_silica, again, after)
+    assert re.search(r"^ +10 ", output, re.MULTILINE)
+
+
+NUMDIFF = """\
+clear
+units metal
+atom_modify map array
+read_data structure.data
+{pair}
+fix difference all numdiff 1 1e-4
+variable deviation atom abs(fx-f_difference[1])+abs(fy-f_difference[2])+abs(fz-f_difference[3])
+compute worst all reduce max v_deviation
+run 0
+print "WORST $(c_worst)"
+unfix difference
+uncompute worst
+"""
+
+
+@pytest.mark.parametrize("ranks", (1, 4))
+def test_forces_are_lammps_s_finite_differences(archives, triclinic_silica, tmp_path, ranks):
+    output = assert_end_is_the_models(tmp_path, archives["float64"], triclinic_silica, NUMDIFF, ranks)
+    worst = float(re.findall(r"^WORST (.*)", output, re.MULTILINE)[0])
+    assert 0.0 < worst < 1e-4  # eV/Angstrom; energies are rounded at 1e-12 and differenced over 1e-4 Angstrom
+
+
 @pytest.mark.parametrize(
     "commands, message",
     (
