@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field, fields, replace
+from dataclasses import field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -201,7 +201,7 @@ def _variant(training: TrainingConfig, changes: Any, source: str) -> TrainingCon
 def _read_simulation(values: Any, source: str) -> SimulationConfig:
     if not isinstance(values, dict):
         raise ConfigError(f"{source}: expected keys and values, got {values!r}")
-    own = {f.name: f.default for f in fields(SimulationConfig) if f.name == "dir"} | {"model": COMMITTEE}
+    own = {"dir": SimulationConfig.dir, "model": COMMITTEE}
     for key, value in own.items():
         if values.get(key, value) != value:
             raise ConfigError(f"{source}: '{key}' is that of the round: leave it out")
