@@ -61,7 +61,7 @@ def test_unknown_key_is_named_with_the_nearest_known_one(tmp_path, capsys):
 
 def test_type_that_the_archive_lacks_is_named(tmp_path, capsys):
     settings = write_settings(tmp_path)
-    bulk("Cu").write(tmp_path / "silicon.xyz")
+    bulk("Cu", cubic=True).write(tmp_path / "silicon.xyz")
     message = refused(settings, capsys)
     assert "silicon.xyz: type 'Cu' is not among those of" in message and "si.pth: Si" in message
 
