@@ -8,6 +8,7 @@ that a run folder always holds what was really used.
 from __future__ import annotations
 
 import os
+from copy import copy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -388,14 +389,19 @@ def _override(values: dict[str, Any], item: str) -> None:
     *parents, last = key.split(".")
     node: Any = values
     for name in parents:
-        node = node[_index(node, name, item)] if isinstance(node, list) else node.setdefault(name, {})
+        place = _place(node, name, item)
+        # A copy, because an anchor of YAML puts one object in several places, of which this one is meant.
+        node[place] = copy(node[place] if isinstance(node, list) else node.get(place, {}))
+        node = node[place]
         if not isinstance(node, (dict, list)):
             raise ConfigError(f"override '{item}': '{name}' is a value, not a section")
-    node[_index(node, last, item) if isinstance(node, list) else last] = yaml.safe_load(text)
+    node[_place(node, last, item)] = yaml.safe_load(text)
 
 
-def _index(entries: list[Any], name: str, item: str) -> int:
-    """Of an entry of a list, counted from 0."""
+def _place(entries: dict[str, Any] | list[Any], name: str, item: str) -> Any:
+    """A key, or the number of an entry of a list, counted from 0."""
+    if isinstance(entries, dict):
+        return name
     if not name.isdecimal() or int(name) >= len(entries):
         raise ConfigError(f"override '{item}': '{name}' is not one of the list's {len(entries)} entries, from 0")
     return int(name)

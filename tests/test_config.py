@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from allegro_dist.config import ConfigError, RunConfig, dump, from_dict, load, to_dict
+from allegro_dist.config import ConfigError, RunConfig, dump, from_dict, load, read_values, to_dict
 
 MINIMAL = {"data": {"train": "a.xyz"}}
 
@@ -64,6 +64,13 @@ def test_overrides_reach_nested_keys(tmp_path):
     config = load(path, ["training.max_epochs=7", "data.val=0.2", "data.train=[b.xyz, c.xyz]", "model.parity=false"])
     assert (config.training.max_epochs, config.data.val, config.model.parity) == (7, 0.2, False)
     assert config.data.train == ("b.xyz", "c.xyz")
+
+
+def test_override_changes_one_of_the_places_that_share_an_anchor(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("runs: [&first {steps: &n {a: 1}}, {<<: *first}, *first]")
+    values = read_values(path, ["runs.1.steps.a=2"])
+    assert [run["steps"]["a"] for run in values["runs"]] == [1, 2, 1]
 
 
 @pytest.mark.parametrize("item", ["training.max_epochs", "=3", "data.train.x=1"])
