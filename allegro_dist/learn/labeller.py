@@ -81,6 +81,7 @@ def _calculate(settings: LabelSettings, atoms: Atoms, folder: Path, *, is_retry:
             raise LabelFailed(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
         if not converged(atoms.calc):
             raise LabelFailed("the calculator says that it has not converged")
+    results["energy"] += sum(settings.energy_shift.get(symbol, 0.0) for symbol in atoms.symbols)
     atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
 

@@ -80,6 +80,9 @@ class LabelSettings:
     names of `files`."""
     files: dict[str, str] = field(default_factory=dict)
     """Text files to write into that folder first: {name: content}."""
+    energy_shift: dict[str, float] = field(default_factory=dict)
+    """Added to its energies for each atom of an element, eV: {Si: 0.0019}; where the frames of `data.start` count
+    theirs from another zero."""
     retries: Annotated[int, Field(ge=0)] = 1
     """How often a failed calculation is tried again."""
     retry_settings: dict[str, Any] = field(default_factory=dict)

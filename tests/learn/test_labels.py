@@ -73,6 +73,15 @@ def test_free_energy_is_taken_where_there_is_one(batch):
     assert read_frame(batch.label_folder(0).label).get_potential_energy() == pytest.approx(plain - 1, abs=1e-6)
 
 
+def test_energy_counts_from_the_zero_of_the_settings(batch):
+    label_frame(settings(energy_shift={"Cu": 0.25, "Si": 9.0}), batch, 0)
+    atoms, found = copper(0), read_frame(batch.label_folder(0).label)
+    atoms.calc = EMT()
+    shifted = atoms.get_potential_energy() + 0.25 * len(atoms)
+    assert found.get_potential_energy() == pytest.approx(shifted, abs=1e-7)
+    assert_allclose(found.get_forces(), atoms.get_forces(), atol=1e-7)
+
+
 @pytest.mark.parametrize(
     "fault, reason",
     [
