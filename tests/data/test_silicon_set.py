@@ -61,6 +61,23 @@ def test_a_committed_frame_keeps_its_labels(script, tmp_path):
     assert (script.DATA / "train.xyz").read_bytes() == (DATA / "train.xyz").read_bytes()
 
 
+def test_frames_of_a_learning_loop_are_adopted_once_and_only_train(script, tmp_path):
+    before = read(DATA / "train.xyz", ":")
+    for number, scale in enumerate((1.01, 1.02)):
+        label = tmp_path / "loop" / "round-000" / "labels" / f"{number:03d}"
+        label.mkdir(parents=True)
+        atoms = script.strained(script.tetragonal16(), (scale - 1) * np.eye(3))
+        atoms.calc = SinglePointCalculator(atoms, energy=-1.0 - number, forces=np.zeros((16, 3)), stress=np.zeros(6))
+        write(label / "label.xyz", atoms, format="extxyz")
+        for _ in range(2):
+            script.adopt(tmp_path / "loop")
+    assert (script.DATA / "test.xyz").read_bytes() == (DATA / "test.xyz").read_bytes()
+    added = read(script.DATA / "train.xyz", ":")[len(before) :]
+    assert [atoms.info["group"] for atoms in added] == ["learned", "learned"]
+    assert len({atoms.info["name"] for atoms in added}) == 2
+    assert [atoms.get_potential_energy() for atoms in added] == [-1.0, -2.0]
+
+
 def test_committed_frames_are_not_labelled_again(script, tmp_path, capsys):
     script.run_labels(tmp_path / "work", 1, ["liquid_000", "isolated_000", "eos_003"])
     assert capsys.readouterr().out == ""
