@@ -4,9 +4,10 @@
     python scripts/scaling_model.py [model.pth] [-o machine.yaml] [--cells 6] [--steps 20] [--rounds 2]
 
 Runs an archive (without one: s5 of scripts/benchmark.py, tabulated) in LAMMPS on one rank, on diamond lattices of its
-first type, chosen to have few and many neighbors within the cutoff: the line of LAMMPS's "Pair" time over them is the
-cost per atom and per edge. "Neigh", "Comm" and the rest are of the densest one, its neighbor list built at every step.
-Nothing else may run on the machine. The YAML holds what was measured; nodes and network are to be filled in.
+first type, a little displaced, chosen to have few and many neighbors within the cutoff: the line of LAMMPS's "Pair"
+time over them is the cost per atom and per edge. "Neigh", "Comm" and the rest are of the densest one, its neighbor
+list built at every step. Nothing else may run on the machine. The YAML holds what was measured; nodes and network are
+to be filled in.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ lattice diamond {edge}
 region box block 0 {cells} 0 {cells} 0 {cells}
 create_box 1 box
 create_atoms 1 box
+displace_atoms all random {displaced} {displaced} {displaced} 1
 mass * {mass}
 pair_style allegro
 pair_coeff * * {archive} {element}
@@ -49,7 +51,8 @@ neigh_modify every 1 delay 0 check no
 run {steps}
 """
 SKIN = 1.0
-EDGES_PER_CUTOFF = (1.45, 1.25, 1.08, 0.95)  # lattice constants over r_max: 4, 16, 28 and 34 neighbors
+DISPLACED = 0.01  # x r_max, at most, along each axis: equal distances, all in cache, are no crystal's; counts stay
+EDGES_PER_CUTOFF = (1.75, 1.30, 1.09, 0.957)  # lattice constants over r_max: 4, 16, 28, 34 neighbors; halfway between
 
 
 class Measured(NamedTuple):
@@ -65,7 +68,7 @@ class Measured(NamedTuple):
 def measure(archive: Path, element: str, r_max: float, edge: float, args: argparse.Namespace) -> Measured:
     """One lattice; medians of the rounds."""
     text = INPUT.format(edge=edge, cells=args.cells, mass=atomic_masses[atomic_numbers[element]], archive=archive,
-                        element=element, skin=SKIN, steps=args.steps)  # fmt: skip
+                        element=element, skin=SKIN, steps=args.steps, displaced=DISPLACED * r_max)  # fmt: skip
     rounds = [timings_in(_lammps(text))[1:] for _ in range(args.rounds)]
     atoms = 8 * args.cells**3
     kept, rebuilt = ({name: median(run.sections[name] for run in runs) / atoms / args.steps

@@ -42,17 +42,17 @@ class Machine:
     """What it is, for the heading."""
     ranks_per_node: Count = 64
     """MPI ranks on a node: one per core, or one per GPU."""
-    seconds_per_atom: NonNegative = 16e-9
+    seconds_per_atom: NonNegative = 18e-9
     """Per step: integration and what else LAMMPS does."""
-    seconds_per_pair_atom: NonNegative = 1.68e-6
+    seconds_per_pair_atom: NonNegative = 1.35e-6
     """Per step: what the pair style does once per atom."""
-    seconds_per_edge: Positive = 0.512e-6
+    seconds_per_edge: Positive = 0.586e-6
     """Per step: what the pair style does for each neighbor within the cutoff."""
-    seconds_per_listed: NonNegative = 25e-9
+    seconds_per_listed: NonNegative = 28e-9
     """Per build of the neighbor list and listed neighbor (within cutoff and skin)."""
-    seconds_per_ghost: NonNegative = 30e-9
+    seconds_per_ghost: NonNegative = 20e-9
     """Per step: packing and unpacking of a position and a force."""
-    full_node_slowdown: Annotated[float, Field(ge=1)] = 1.04
+    full_node_slowdown: Annotated[float, Field(ge=1)] = 1.02
     """Time of a rank with all ranks of a node at work, over its time alone."""
     latency: NonNegative = 2e-6
     """Of a message between nodes, s."""

@@ -82,6 +82,11 @@ def test_shares_of_one_rank_are_those_that_lammps_reported():
     assert row.neighbor / row.step == pytest.approx(0.011, abs=0.003)
 
 
+def test_rate_of_one_rank_is_what_lammps_did_in_the_minutes_of_the_costs():
+    """Of atoms displaced in a crystal of another lattice constant (docs/scaling.md)."""
+    assert predict(SILICON, ONE_RANK, 1).atom_steps_per_second == pytest.approx(54_600, rel=0.03)
+
+
 def test_rate_given_is_the_rate_of_one_rank():
     machine = replace(at_rate(ONE_RANK, 5_000, SILICON), seconds_per_ghost=0)
     assert predict(SILICON, machine, 1).atom_steps_per_second == pytest.approx(5_000)
