@@ -92,7 +92,7 @@ class Round:
         Args:
             known: geometry keys of the frames that need no label.
         """
-        tracks = [read_track(Path(s.dir), s) for s in self._simulations()]
+        tracks = [read_track(s, read_checkpoint(Path(s.dir))) for s in self._simulations()]
         found = harvest(tracks, self.config.harvest, known)
         if not found.chosen and found.num_beyond + self._num_ended_early():
             raise LearningError(
@@ -119,10 +119,10 @@ class Round:
         settings, log = self.folder / f"simulation-{number}.yaml", self.folder / f"simulation-{number}.log"
         dump(simulation, settings)
         code = self.processes.run(["simulate", str(settings)], log, self.config.launch.simulate)
-        track = read_track(Path(simulation.dir), simulation)
+        checkpoint = read_checkpoint(Path(simulation.dir))
+        track = read_track(simulation, checkpoint)
         if code not in (0, USER_ERROR) or not track.frames:
             raise LearningError(f"simulation {number} of {self.folder.name} failed: {last_words(log)} ({log})")
-        checkpoint = read_checkpoint(Path(simulation.dir))
         return {
             "ended": "" if code == 0 else last_words(log),
             "frames": len(track.frames),

@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allegro_dist.learn.harvest import Track
-from allegro_dist.simulate.checkpoint import Checkpoint, read_checkpoint
+from allegro_dist.simulate.checkpoint import Checkpoint
 from allegro_dist.simulate.folder import read_trajectory
 from allegro_dist.simulate.settings import Minimize, SimulationConfig
 
 
-def read_track(folder: Path, config: SimulationConfig) -> Track:
-    """All frames of a simulation's folder, also of one that ended in an error."""
-    frames = list(read_trajectory(folder))
+def read_track(config: SimulationConfig, checkpoint: Checkpoint | None) -> Track:
+    """All frames of a simulation's folder, also of one that ended in an error; `checkpoint`: where it stands."""
+    frames = list(read_trajectory(Path(config.dir), checkpoint))
     steps = np.array([atoms.info["step"] for atoms in frames], dtype=float)
-    return Track(frames, times_of(steps, config, read_checkpoint(folder)))
+    return Track(frames, times_of(steps, config, checkpoint))
 
 
 def times_of(

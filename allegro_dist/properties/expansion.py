@@ -18,7 +18,7 @@ from allegro_dist.properties.simulations import simulation
 from allegro_dist.report.page import Picture, Section, Table, Text
 from allegro_dist.report.part import Part
 from allegro_dist.report.sections.stages import CellAverages, cell_averages
-from allegro_dist.simulate.folder import last_frame, read_folder
+from allegro_dist.simulate.folder import read_folder
 from allegro_dist.simulate.settings import Minimize, Npt, SimulationConfig, StructureSettings
 
 FOLDER = "expansion"
@@ -96,7 +96,7 @@ def _folder(temperature: float) -> str:
 
 def _cell(folder: Path, discard: float) -> CellAverages:
     run = read_folder(folder)
-    atoms = last_frame(folder)
+    atoms = run.last_frame()
     assert atoms is not None  # the run is finished
     return cell_averages(run, run.stages[NPT], discard, atoms)
 

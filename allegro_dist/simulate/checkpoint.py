@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,24 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
         return None
     try:
         values = json.loads(path.read_text())
+        _refuse_other_version(values.keys())
         written = {name: Written(*position) for name, position in values["written"].items()}
         return Checkpoint(
             **{**values, "written": written, "ends": tuple(values["ends"]), "grid": tuple(values["grid"])}
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise SimulationError(f"{path}: expected a checkpoint of this version of allegro-dist, got another") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise SimulationError(
+            f"{path}: expected a checkpoint of this version of allegro-dist, got another ({error}). Go on with the "
+            "version that wrote it, or start anew in another dir"
+        ) from error
+
+
+def _refuse_other_version(found: Collection[str]) -> None:
+    """Raise ValueError that names the keys which a checkpoint lacks, or should not have."""
+    expected = {f.name for f in fields(Checkpoint)}
+    differing = {"without": expected.difference(found), "with unknown": set(found).difference(expected)}
+    if any(differing.values()):
+        raise ValueError("; ".join(f"{how} {', '.join(sorted(keys))}" for how, keys in differing.items() if keys))
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:

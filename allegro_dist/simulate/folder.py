@@ -1,7 +1,7 @@
 """Reads the folder of a simulation, finished or not: its stages, thermo.csv and trajectory.
 
-Of one that is under way, also what LAMMPS has written since the last checkpoint.  All of that belongs to the stage of
-that checkpoint, for each stage ends with one.
+Of one that is not finished, also what LAMMPS has written since the last checkpoint.  All of that belongs to the stage
+of that checkpoint, for each stage ends with one.
 """
 
 from __future__ import annotations
@@ -65,9 +65,13 @@ class Simulation:
 
     folder: Path
     config: SimulationConfig
+    checkpoint: Checkpoint  # from which everything here was read
     stages: tuple[StageSpan, ...]
     thermo: dict[str, Array]  # columns of thermo.csv
-    finished: bool
+
+    @property
+    def finished(self) -> bool:
+        return self.checkpoint.finished
 
     def rows(self, stage: StageSpan, discard: float = 0.0) -> dict[str, Array]:
         """The lines of a stage in thermo.csv."""
@@ -76,14 +80,29 @@ class Simulation:
     def series(self, file: str, stage: StageSpan, discard: float = 0.0) -> dict[str, Array]:
         """The lines of a stage in stress.csv or heat_flux.csv."""
         (table,) = (table for table in tables(self.config) if table.file == file)
-        return _within(read_table(self.folder, table), stage.steps(discard))
+        return _within(read_table(self.folder, table, self.checkpoint), stage.steps(discard))
 
     def frames(self, stage: StageSpan, discard: float = 0.0) -> Iterator[Atoms]:
         """The frames of a stage."""
         first, last = stage.steps(discard)
-        for atoms in read_trajectory(self.folder):
+        for atoms in read_trajectory(self.folder, self.checkpoint):
             if first <= atoms.info["step"] <= last:
                 yield atoms
+
+    def first_frame(self) -> Atoms | None:
+        """Of the trajectory."""
+        return next(read_trajectory(self.folder, self.checkpoint), None)
+
+    def last_frame(self) -> Atoms | None:
+        """Of the trajectory, without reading the others in extxyz."""
+        extended, last = self.folder / EXTENDED, _last_saved(self.checkpoint)
+        saved_last = self.finished or not read_dump(self.folder / FRAMES, last)
+        if saved_last and extended.exists() and extended.stat().st_size:
+            atoms = ase.io.read(extended, index=-1, format="extxyz", parallel=False)
+            assert isinstance(atoms, Atoms)  # a list only where an index asks for one
+            return atoms
+        frames = list(read_trajectory(self.folder, self.checkpoint))
+        return frames[-1] if frames else None
 
 
 def read_folder(folder: Path) -> Simulation:
@@ -93,7 +112,7 @@ def read_folder(folder: Path) -> Simulation:
         config = read_simulation(checkpoint.config, str(folder))
     except ConfigError as error:
         raise SimulationError(f"{folder}: not the folder of a simulation: {error}") from error
-    thermo = read_table(folder, tables(config)[0])
+    thermo = read_table(folder, tables(config)[0], checkpoint)
     if not len(thermo["step"]):
         raise SimulationError(f"{folder}: the simulation has written nothing yet")
     ends, now = checkpoint.ends, max(checkpoint.step, int(thermo["step"][-1]))
@@ -104,7 +123,7 @@ def read_folder(folder: Path) -> Simulation:
         StageSpan(n, s, first, last, (getattr(s, "timestep", None) or config.timestep) * fs / PICOSECOND)
         for n, (s, first, last) in enumerate(zip(config.stages, firsts, ends, strict=False))
     )
-    return Simulation(folder, config, stages, thermo, checkpoint.finished)
+    return Simulation(folder, config, checkpoint, stages, thermo)
 
 
 def _begun(folder: Path) -> Checkpoint:
@@ -120,18 +139,20 @@ def _within(table: dict[str, Array], steps: tuple[float, int]) -> dict[str, Arra
     return {name: values[inside] for name, values in table.items()}
 
 
-def read_table(folder: Path, table: Table) -> dict[str, Array]:
+def read_table(folder: Path, table: Table, checkpoint: Checkpoint) -> dict[str, Array]:
     """Columns of thermo.csv, or of a series."""
     lines = whole_lines(folder / table.file, 0)[0].splitlines() or [table.first_line]
-    last = int(float(lines[-1].partition(",")[0])) if len(lines) > 1 else -1
-    rows, _ = new_rows(folder / table.source, 0, len(table.head))
-    found = np.genfromtxt([*lines, *map(table.line, table.behind(last, rows))], delimiter=",", names=True, ndmin=1)
+    if not checkpoint.finished:
+        last = int(float(lines[-1].partition(",")[0])) if len(lines) > 1 else -1
+        rows, _ = new_rows(folder / table.source, 0, len(table.head))
+        lines += map(table.line, table.behind(last, rows))
+    found = np.genfromtxt(lines, delimiter=",", names=True, ndmin=1)
     return {name: np.asarray(found[name], dtype=float) for name in found.dtype.names or ()}
 
 
-def read_trajectory(folder: Path) -> Iterator[Atoms]:
+def read_trajectory(folder: Path, checkpoint: Checkpoint | None) -> Iterator[Atoms]:
     """All frames, with their step in info."""
-    extended, last = folder / EXTENDED, _last_saved(folder)
+    extended, last = folder / EXTENDED, _last_saved(checkpoint)
     if extended.exists() and extended.stat().st_size and last >= 0:
         for atoms in ase.io.iread(extended, index=":", format="extxyz", parallel=False):
             yield atoms
@@ -139,23 +160,12 @@ def read_trajectory(folder: Path) -> Iterator[Atoms]:
                 break  # what may follow is being written
     elif last >= 0:
         yield from (as_atoms(frame) for frame in read_dump(folder / DUMP) if frame.step <= last)
-    yield from (as_atoms(frame) for frame in read_dump(folder / FRAMES, last))
+    if checkpoint is None or not checkpoint.finished:
+        yield from (as_atoms(frame) for frame in read_dump(folder / FRAMES, last))
 
 
-def last_frame(folder: Path) -> Atoms | None:
-    """The last of the trajectory, without reading the others in extxyz."""
-    extended, unsaved = folder / EXTENDED, read_dump(folder / FRAMES, _last_saved(folder))
-    if not unsaved and extended.exists() and extended.stat().st_size:
-        atoms = ase.io.read(extended, index=-1, format="extxyz", parallel=False)
-        assert isinstance(atoms, Atoms)  # a list only where an index asks for one
-        return atoms
-    frames = list(read_trajectory(folder))
-    return frames[-1] if frames else None
-
-
-def _last_saved(folder: Path) -> int:
+def _last_saved(checkpoint: Checkpoint | None) -> int:
     """Step of the last frame that the trajectory has, by the checkpoint; -1 if there is none."""
-    checkpoint = read_checkpoint(folder)
     written = checkpoint.written if checkpoint else {}
     return max((written[name].step for name in (EXTENDED, DUMP) if name in written), default=-1)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -14,7 +16,7 @@ from ase.io import read
 from numpy.testing import assert_allclose, assert_array_equal
 
 from allegro_dist.simulate.checkpoint import SimulationError, read_checkpoint
-from allegro_dist.simulate.folder import last_frame, motion, read_folder, read_trajectory
+from allegro_dist.simulate.folder import motion, read_folder, read_trajectory
 from allegro_dist.simulate.lammps_timings import timings_in
 from tests.simulate.simulations import kill, run, start, wait_for_checkpoint, write_settings
 
@@ -54,10 +56,19 @@ def test_frames_of_a_dump_are_those_of_extxyz(finished, tmp_path):
     dumped = run(write_settings(
         tmp_path, stages=STAGES, checkpoint_every=100, trajectory={"every": 4, "format": "lammps"}
     ))  # fmt: skip
-    for a, b in zip(read_trajectory(dumped), read_trajectory(finished), strict=True):
+    for a, b in zip(*(read_trajectory(f, read_checkpoint(f)) for f in (dumped, finished)), strict=True):
         assert a.info["step"] == b.info["step"]
         assert_allclose(a.positions, b.positions, atol=1e-7)
         assert_allclose(a.get_velocities(), b.get_velocities(), atol=1e-7)
+
+
+def test_what_lammps_writes_into_a_finished_folder_later_is_not_the_simulation(finished, tmp_path):
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    before = read_folder(folder)
+    last_row = re.findall(r"^ *\d+(?: +\S+)+ *$", (folder / "log.lammps").read_text(), re.MULTILINE)[-1]
+    with open(folder / "log.lammps", "a") as log:  # as `lmp -in in.lammps` may do
+        log.write(last_row.replace(str(before.stages[-1].last), "1000000", 1) + "\n")
+    assert_array_equal(read_folder(folder).thermo["step"], before.thermo["step"])
 
 
 def test_timestep_of_a_stage_goes_before_that_of_the_simulation(finished):
@@ -91,8 +102,17 @@ def test_folder_that_is_none_is_refused(tmp_path):
         read_folder(tmp_path)
 
 
-def test_checkpoint_of_another_version_is_refused(tmp_path):
-    (tmp_path / "checkpoint.json").write_text('{"config": {}, "written": {"thermo_bytes": 1}, "ends": []}')
+def test_checkpoint_of_another_version_is_refused_by_the_keys_that_differ(finished, tmp_path):
+    values = json.loads((finished / "checkpoint.json").read_text())
+    del values["grid"]
+    (tmp_path / "checkpoint.json").write_text(json.dumps(values | {"ranks": 2}))
+    with pytest.raises(SimulationError, match="got another [(]without grid; with unknown ranks[)]. Go on with the"):
+        read_folder(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", '{"config": {', "[]", '{"written": 1}'])
+def test_checkpoint_that_is_none_is_refused(tmp_path, text):
+    (tmp_path / "checkpoint.json").write_text(text)
     with pytest.raises(SimulationError, match="expected a checkpoint of this version of allegro-dist, got another"):
         read_folder(tmp_path)
 
@@ -114,7 +134,7 @@ def test_simulation_under_way_is_read_as_far_as_lammps_has_written(tmp_path, for
     assert (stage.number, stage.first) == (2, second + 1) and stage.last > read_checkpoint(folder).step
     assert_array_equal(simulation.thermo["step"], np.arange(0, stage.last + 1, 2))
     assert [a.info["step"] for a in simulation.frames(stage)] == list(range(144, stage.last + 1, 4))
-    assert last_frame(folder).info["step"] == max(a.info["step"] for a in read_trajectory(folder))
+    assert simulation.last_frame().info["step"] == max(a.info["step"] for a in simulation.frames(stage))
 
 
 def test_simulation_is_read_before_its_first_checkpoint(tmp_path):

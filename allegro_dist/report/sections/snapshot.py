@@ -7,7 +7,7 @@ from ase.visualize.plot import plot_atoms
 from allegro_dist.drawing import new_axes, png
 from allegro_dist.report.page import Picture, Section
 from allegro_dist.report.part import LeftOut, Part
-from allegro_dist.simulate.folder import Simulation, last_frame
+from allegro_dist.simulate.folder import Simulation
 
 MOST_ATOMS = 5000
 """That are drawn: each is a shape of its own."""
@@ -16,7 +16,7 @@ VIEW = "-75x,20y,5z"
 
 def snapshot_part(run: Simulation) -> Part:
     """The last frame of the trajectory, atoms in the cell."""
-    atoms = last_frame(run.folder)
+    atoms = run.last_frame()
     if atoms is None:
         raise LeftOut("the trajectory has no frame yet")
     if len(atoms) > MOST_ATOMS:

@@ -13,7 +13,7 @@ from allegro_dist.analysis.fits import Drift, energy_drift
 from allegro_dist.drawing import MODEL, QUIET, add_axes, new_figure, png
 from allegro_dist.report.page import Picture, Section, Table, Text
 from allegro_dist.report.part import LeftOut, Part
-from allegro_dist.simulate.folder import Simulation, StageSpan, read_trajectory
+from allegro_dist.simulate.folder import Simulation, StageSpan
 
 Array = NDArray[np.float64]
 GRAMS_PER_CM3 = 1e24 / units.mol  # of one atomic mass unit per Angstrom^3
@@ -45,7 +45,7 @@ class CellAverages:
 
 def stages_part(run: Simulation, discard: float) -> Part:
     """Table and plots of thermo.csv."""
-    num_atoms = len(next(read_trajectory(run.folder), ())) or None
+    num_atoms = len(run.first_frame() or ()) or None
     if num_atoms is None:
         raise LeftOut("the trajectory has no frame yet, which tells the number of atoms")
     rows = {stage: run.rows(stage, discard) for stage in run.stages if stage.is_dynamics}
@@ -65,7 +65,7 @@ def stages_part(run: Simulation, discard: float) -> Part:
 
 def cell_part(run: Simulation, discard: float) -> Part:
     """Mean lattice constants, volume and density of every stage."""
-    first = next(read_trajectory(run.folder), None)
+    first = run.first_frame()
     if first is None or not all(first.pbc):
         raise LeftOut("no cell: the simulation is not periodic in all directions")
     found = []

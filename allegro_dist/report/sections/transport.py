@@ -12,7 +12,7 @@ from allegro_dist.analysis.green_kubo import NUM_SEGMENTS, GreenKubo, conductivi
 from allegro_dist.drawing import MODEL, QUIET, add_axes, new_figure, png
 from allegro_dist.report.page import Picture, Section, Table, Text
 from allegro_dist.report.part import LeftOut, Part
-from allegro_dist.simulate.folder import Simulation, StageSpan, read_trajectory
+from allegro_dist.simulate.folder import Simulation, StageSpan
 from allegro_dist.simulate.settings import Nve, Nvt
 from allegro_dist.simulate.tables import HEAT_FLUX, HEAT_FLUX_FILE, STRESS, STRESS_FILE
 
@@ -66,7 +66,7 @@ def _refuse_unfit(kind: Transport, run: Simulation, stage: StageSpan) -> None:
     settings = stage.settings
     if not isinstance(settings, (Nve, Nvt)) or isinstance(getattr(settings, "temperature", 0.0), tuple):
         raise LeftOut(f"stage {stage.name}: Green and Kubo's formulas need nve, or nvt at one temperature")
-    first = next(read_trajectory(run.folder), None)
+    first = run.first_frame()
     if first is None or not all(first.pbc):
         raise LeftOut("no volume: the simulation is not periodic in all directions")
 
