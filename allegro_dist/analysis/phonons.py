@@ -98,11 +98,12 @@ def _force_constants(crystal: Atoms, supercell_matrix: NDArray[np.int64]) -> Any
     """A Phonopy object that knows its force constants."""
     from phonopy import Phonopy
     from phonopy.structure.atoms import PhonopyAtoms
+    from phonopy.structure.cells import guess_primitive_matrix
 
     cell = PhonopyAtoms(
         symbols=crystal.get_chemical_symbols(), cell=crystal.cell.array, scaled_positions=crystal.get_scaled_positions()
     )
-    phonon: Any = Phonopy(cell, supercell_matrix=supercell_matrix, primitive_matrix="auto")
+    phonon: Any = Phonopy(cell, supercell_matrix=supercell_matrix, primitive_matrix=guess_primitive_matrix(cell))
     phonon.generate_displacements(distance=DISPLACEMENT)
     forces = []
     for displaced in phonon.supercells_with_displacements:

@@ -15,8 +15,8 @@ SPRING = 2 * DEPTH * RHO**2 / BOND**2  # eV/Angstrom^2, curvature of a bond
 MASS = atomic_masses[atomic_numbers["Al"]]  # amu
 
 
-def spring_crystal(scale: float = 1.0) -> Atoms:
-    """The primitive cell; bonds end between the first shell of neighbors and the second (1.41 BOND)."""
-    atoms = bulk("Al", "fcc", a=scale * EDGE)
+def spring_crystal(scale: float = 1.0, cubic: bool = False) -> Atoms:
+    """The primitive or the cubic cell; bonds end between the first shell of neighbors and the second (1.41 BOND)."""
+    atoms = bulk("Al", "fcc", a=scale * EDGE, cubic=cubic)
     atoms.calc = MorsePotential(epsilon=DEPTH, rho0=RHO, r0=BOND, rcut1=1.2, rcut2=1.3)
     return atoms

@@ -14,9 +14,9 @@ pytest.importorskip("phonopy")
 from allegro_dist.analysis.phonons import Phonons, compute_phonons, supercell_repeats  # noqa: E402
 
 
-@pytest.fixture(scope="module")
-def phonons() -> Phonons:
-    return compute_phonons(spring_crystal(), 4 * BOND)
+@pytest.fixture(scope="module", params=[False, True], ids=["primitive cell", "cubic cell"])
+def phonons(request) -> Phonons:
+    return compute_phonons(spring_crystal(cubic=request.param), 4 * BOND)
 
 
 def frequency(squares: float) -> float:
@@ -46,6 +46,11 @@ def test_heat_capacity_is_that_of_the_density_of_states(phonons):
     f, g = phonons.frequency[inside], phonons.density[inside]
     x = f * 1e12 / units.s * 2 * np.pi * units._hbar * units.J * units.s / (units.kB * 300)
     assert_allclose(phonons.heat_capacity, np.trapezoid(g * x**2 * np.exp(x) / np.expm1(x) ** 2, f), rtol=0.02)
+
+
+def test_cubic_cell_is_reduced_without_a_warning(recwarn):
+    found = compute_phonons(spring_crystal(cubic=True), 2 * BOND)
+    assert len(found.at_gamma) == 3 and not recwarn.list
 
 
 def test_supercell_is_wide_enough_along_every_face():
