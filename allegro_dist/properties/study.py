@@ -7,6 +7,7 @@ know themselves where they stand (simulate/driver.py); what is quick is computed
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,8 +60,12 @@ def study(config: PropertiesConfig) -> Path:
     from mpi4py import MPI
 
     comm = MPI.COMM_WORLD
-    crystal = _read(config)
-    at_rest = _on_main(comm, lambda: _begin(config, crystal))
+
+    @cache
+    def crystal() -> Crystal:  # asked for by rank 0 alone
+        return _read(config)
+
+    at_rest = _on_main(comm, lambda: _begin(config, crystal()))
     tasks = list(_tasks(config, crystal, at_rest))
     for simulation in (simulation for task in tasks for simulation in task.simulations):
         prepare(simulation, None)
@@ -68,7 +73,7 @@ def study(config: PropertiesConfig) -> Path:
     for task in tasks:
         for simulation in task.simulations:
             simulate(simulation)
-        _on_main(comm, lambda: _add(config, crystal, parts, task))  # noqa: B023
+        _on_main(comm, lambda: _add(config, crystal(), parts, task))  # noqa: B023
     return Path(config.dir)
 
 
@@ -104,11 +109,11 @@ def _at_rest(config: PropertiesConfig, crystal: Crystal) -> Atoms:
         raise ConfigError(f"commands: LAMMPS stopped at the crystal in {config.structure}: {reason}") from None
 
 
-def _tasks(config: PropertiesConfig, crystal: Crystal, at_rest: Atoms) -> list[Task]:
+def _tasks(config: PropertiesConfig, crystal: Callable[[], Crystal], at_rest: Atoms) -> list[Task]:
     c, e, m = config.crystal, config.expansion, config.melting
     tasks = []
     if c is not None:
-        tasks.append(Task("crystal", (), lambda: _crystal_part(config, c, crystal)))
+        tasks.append(Task("crystal", (), lambda: _crystal_part(config, c, crystal())))
     if e is not None:
         tasks.append(Task("expansion", expansion_simulations(config, e), lambda: expansion_part(config, e, at_rest)))
     if m is not None:
