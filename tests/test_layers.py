@@ -10,7 +10,9 @@ FOR_ALL = {"documented", "drawing", "files", "tables", "versions"}  # which impo
 MAY_IMPORT = {
     **dict.fromkeys(sorted(FOR_ALL), set()),
     "config_errors": set(),
-    "config": {"config_errors"},
+    "config_values": {"config_errors"},
+    "config_training": {"config_values"},
+    "config": {"config_training", "config_values"},
     "data": {"config"},
     "nn": {"config"},
     "models": {"config", "nn"},
