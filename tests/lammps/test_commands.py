@@ -159,6 +159,37 @@ def test_forces_are_lammps_s_finite_differences(archives, triclinic_silica, tmp_
     assert 0.0 < worst < 1e-4  # eV/Angstrom; energies are rounded at 1e-12 and differenced over 1e-4 Angstrom
 
 
+PRESSURE = """\
+clear
+units metal
+box tilt large
+read_data structure.data
+{pair}
+fix push all addforce 1.0 2.0 3.0
+fix_modify push virial yes
+compute of_pairs all pressure NULL pair
+compute of_all all pressure NULL virial
+fix difference all numdiff/virial 1 1e-5
+thermo_style custom c_of_pairs[*] f_difference[*] c_of_all[*]
+thermo_modify format float %.17g
+run 0
+unfix difference
+unfix push
+thermo_style one
+"""
+
+
+@pytest.mark.parametrize("ranks", (1, 4))
+def test_pressure_of_pairs_is_the_slope_of_energy_without_what_fixes_add(archives, triclinic_silica, tmp_path, ranks):
+    output = assert_end_is_the_models(tmp_path, archives["float64"], triclinic_silica, PRESSURE, ranks)
+    lines = iter(output.splitlines())
+    next(line for line in lines if "f_difference[1]" in line)
+    of_pairs, slopes, of_all = np.split(np.array(next(lines).split(), dtype=float), 3)
+    slopes = slopes[[0, 1, 2, 5, 4, 3]]  # yz, xz, xy behind the diagonal, where compute pressure has xy, xz, yz
+    np.testing.assert_allclose(of_pairs, slopes, rtol=0, atol=1e-6 * abs(of_pairs).max())
+    assert (abs(of_all - of_pairs)[:3] > 1e-3 * abs(of_pairs).max()).all()
+
+
 @pytest.mark.parametrize(
     "commands, message",
     (
