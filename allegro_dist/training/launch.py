@@ -49,23 +49,17 @@ def find_launch() -> Launch:
 def _by_srun(environment: Mapping[str, str], started: int) -> bool:
     """Whether srun started the process as one of several; not a mpirun inside a job, which starts its own number.
 
-    (srun may offer MPI's variables, too, but needs no MPI for what we do.)
+    (srun may offer MPI's variables, too, but needs no MPI for what we do. SLURM_NTASKS and SLURM_PROCID are set in a
+    batch script as well, which is no task of a step.)
     """
-    size = int(environment.get("SLURM_NTASKS", 1))
-    return size > 1 and "SLURM_PROCID" in environment and started in (1, size)
+    size = int(environment.get("SLURM_STEP_NUM_TASKS", 1))
+    return size > 1 and started in (1, size)
 
 
 def slurm_meeting_point(environment: Mapping[str, str]) -> tuple[str, int]:
     """Host and port at which the tasks of a SLURM job step meet: its first node, where task 0 is, unless told."""
-    nodes = next((environment[n] for n in ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_NODELIST")
-                  if n in environment), "")  # fmt: skip
-    address = environment.get("MASTER_ADDR") or first_node(nodes) or environment.get("SLURM_LAUNCH_NODE_IPADDR")
-    if not address:
-        raise LaunchError(
-            f"started as one of {environment['SLURM_NTASKS']} tasks of SLURM, but none of SLURM_STEP_NODELIST, "
-            "SLURM_JOB_NODELIST, SLURM_NODELIST and SLURM_LAUNCH_NODE_IPADDR says where they meet; set MASTER_ADDR"
-        )
-    job, step = (int(environment.get(name, 0)) for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
+    address = environment.get("MASTER_ADDR") or first_node(environment["SLURM_STEP_NODELIST"])
+    job, step = int(environment["SLURM_JOB_ID"]), int(environment["SLURM_STEP_ID"])
     return address, int(environment.get("MASTER_PORT", _FIRST_PORT + (job + step) % _NUM_PORTS))
 
 
@@ -77,7 +71,7 @@ def first_node(nodes: str) -> str:
 
 
 def _launch_of_slurm(environment: Mapping[str, str]) -> Launch:
-    rank, size = int(environment["SLURM_PROCID"]), int(environment["SLURM_NTASKS"])
+    rank, size = int(environment["SLURM_PROCID"]), int(environment["SLURM_STEP_NUM_TASKS"])
     address, port = slurm_meeting_point(environment)
     try:
         store = dist.TCPStore(address, port, size, is_master=rank == 0, timeout=PATIENCE)

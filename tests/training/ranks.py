@@ -34,8 +34,9 @@ def torchrun_variables(rank: int, size: int, port: str) -> dict[str, str]:
 
 def slurm_variables(rank: int, size: int, port: str) -> dict[str, str]:
     """What srun sets on one node, by the name of which the machine knows itself."""
-    return {"SLURM_PROCID": str(rank), "SLURM_NTASKS": str(size), "SLURM_LOCALID": str(rank), "SLURM_JOB_ID": port,
-            "SLURM_STEP_ID": "0", "SLURM_STEP_NODELIST": "localhost", "MASTER_PORT": port}  # fmt: skip
+    return {"SLURM_STEP_NUM_TASKS": str(size), "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank),
+            "SLURM_JOB_ID": port, "SLURM_STEP_ID": "0", "SLURM_STEP_NODELIST": "localhost",
+            "MASTER_PORT": port}  # fmt: skip
 
 
 def start(size: int, function: Callable[..., Any], *arguments: Any, log: Path,

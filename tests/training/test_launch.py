@@ -36,27 +36,18 @@ def test_first_node_of_a_list_of_slurm(nodes, first):
     assert first_node(nodes) == first
 
 
-def test_tasks_meet_at_the_first_node_of_their_step():
-    variables = {
-        "SLURM_JOB_NODELIST": "n[1-4]",
-        "SLURM_STEP_NODELIST": "n[3-4]",
-        "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.9",
-    }
-    assert slurm_meeting_point(variables)[0] == "n3"
-    assert slurm_meeting_point({"SLURM_LAUNCH_NODE_IPADDR": "10.0.0.9"})[0] == "10.0.0.9"
-    assert slurm_meeting_point({**variables, "MASTER_ADDR": "head", "MASTER_PORT": "1234"}) == ("head", 1234)
+STEP = {"SLURM_JOB_ID": "41000", "SLURM_STEP_ID": "0", "SLURM_STEP_NODELIST": "n[3-4]"}
+
+
+def test_tasks_meet_at_the_first_node_of_their_step_unless_told():
+    assert slurm_meeting_point({**STEP, "SLURM_JOB_NODELIST": "n[1-4]"})[0] == "n3"
+    assert slurm_meeting_point({**STEP, "MASTER_ADDR": "head", "MASTER_PORT": "1234"}) == ("head", 1234)
 
 
 def test_jobs_and_steps_of_slurm_have_ports_of_their_own():
-    ports = {
-        slurm_meeting_point({"SLURM_NODELIST": "n1", "SLURM_JOB_ID": str(job)})[1] for job in range(41_000, 41_100)
-    }
-    assert len(ports) == 100 and min(ports) >= 20_000 and max(ports) < 40_000
-
-
-def test_slurm_that_names_no_node_is_refused():
-    with pytest.raises(LaunchError, match="one of 4 tasks of SLURM, but none of SLURM_STEP_NODELIST.*set MASTER_ADDR"):
-        slurm_meeting_point({"SLURM_NTASKS": "4"})
+    ports = {slurm_meeting_point({**STEP, "SLURM_JOB_ID": str(job)})[1] for job in range(41_000, 41_100)}
+    ports.add(slurm_meeting_point({**STEP, "SLURM_STEP_ID": "100"})[1])
+    assert len(ports) == 101 and min(ports) >= 20_000 and max(ports) < 40_000
 
 
 def test_no_launcher_means_alone(launched):
@@ -65,18 +56,23 @@ def test_no_launcher_means_alone(launched):
 
 
 def test_one_task_of_slurm_is_alone(launched):
-    launched(SLURM_NTASKS="1", SLURM_PROCID="0", SLURM_JOB_ID="7")
+    launched(SLURM_NTASKS="1", SLURM_PROCID="0", SLURM_STEP_NUM_TASKS="1", SLURM_JOB_ID="7")
+    assert find_launch()[:3] == (0, 1, 0)
+
+
+def test_batch_script_of_slurm_is_alone_whatever_the_tasks_of_its_job(launched):
+    launched(SLURM_NTASKS="2", SLURM_PROCID="0", SLURM_LOCALID="0", SLURM_JOB_ID="7", SLURM_JOB_NODELIST="n1")
     assert find_launch()[:3] == (0, 1, 0)
 
 
 def test_torchrun_is_asked_first(launched):
-    launched(RANK="1", WORLD_SIZE="3", LOCAL_RANK="1", SLURM_NTASKS="2", SLURM_PROCID="0", PMI_SIZE="2")
+    launched(RANK="1", WORLD_SIZE="3", LOCAL_RANK="1", SLURM_STEP_NUM_TASKS="2", SLURM_PROCID="0", PMI_SIZE="2")
     assert find_launch()[:3] == (1, 3, 1)
 
 
 def test_mpirun_within_a_job_of_slurm_counts_for_itself(launched):
-    # Two processes, says mpirun; four tasks, says the job. This process is one of neither, which mpi4py notices.
-    launched(PMI_SIZE="2", SLURM_NTASKS="4", SLURM_PROCID="0", SLURM_NODELIST="n1")
+    # Two processes, says mpirun; four tasks, says the step. This process is one of neither, which mpi4py notices.
+    launched(PMI_SIZE="2", SLURM_STEP_NUM_TASKS="4", SLURM_PROCID="0", **STEP)
     pytest.importorskip("mpi4py")
     with pytest.raises(LaunchError, match="mpirun started 2 processes, but mpi4py, of another MPI, sees 1"):
         find_launch()
