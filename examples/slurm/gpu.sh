@@ -14,7 +14,7 @@ set -eu
 source .venv/bin/activate # from the repository's root, where the job was submitted
 export OMP_NUM_THREADS=1
 
-# `device cuda` of the pair style (docs/lammps.md) takes the GPU of the rank's number on its node, so every rank must see
-# all of them: no --gpus-per-task and no --gpu-bind.
+# pmi2 as in cpu.sh. `device cuda` of the pair style (docs/lammps.md) takes the GPU of the rank's number on its node, so
+# every rank must see all of them: no --gpus-per-task and no --gpu-bind.
 cd examples/silicon
-srun --mpi=pmi2 --cpu-bind=cores allegro-dist lmp -in quick.in
+srun --mpi=pmi2 --cpu-bind=cores --kill-on-bad-exit allegro-dist lmp -in quick.in

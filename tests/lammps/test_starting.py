@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from allegro_dist.simulate.lammps_runtime import ForeignLauncherError, mpi_library, refuse_foreign_launcher
 from tests.lammps.lammps_run import MPIEXEC
 
 INPUT = """\
@@ -69,3 +70,35 @@ def test_python_module_runs_beside_torch(imports, lj_archive, tmp_path):
     text = start(tmp_path, [sys.executable, "-c", PYTHON.format(imports=imports)], lj_archive)
     assert "energy" in text
     assert "copies of torch 1" in text
+
+
+needs_mpich = pytest.mark.skipif(mpi_library() is None, reason="this LAMMPS has an MPI of its own")
+STEP = {"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2"}
+
+
+@needs_mpich
+@pytest.mark.parametrize(
+    "variables, message",
+    [
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, "uses MPICH but was started by Open MPI's mpirun; start it with .*/mpiexec"),
+        (STEP, "srun started 2 tasks, but has not told MPICH.*srun --mpi=pmi2"),
+        (STEP | {"PMIX_RANK": "0"}, "srun started 2 tasks, but has not told MPICH.*srun --mpi=pmi2"),
+    ],
+)
+def test_launcher_that_leaves_each_rank_alone_is_refused(variables, message):
+    with pytest.raises(ForeignLauncherError, match=message):
+        refuse_foreign_launcher(variables)
+
+
+@needs_mpich
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"SLURM_NTASKS": "2", "SLURM_PROCID": "0"},  # in a batch script
+        STEP | {"SLURM_STEP_NUM_TASKS": "1"},
+        STEP | {"PMI_RANK": "0", "PMI_SIZE": "2"},  # srun --mpi=pmi2
+    ],
+)
+def test_launcher_that_mpich_knows_is_none_to_refuse(variables):
+    refuse_foreign_launcher(variables)
