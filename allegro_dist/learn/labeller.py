@@ -18,7 +18,7 @@ from allegro_dist.config import ConfigError, merged
 from allegro_dist.data.filters import largest_force
 from allegro_dist.data.structure import DataError, from_atoms
 from allegro_dist.learn.calculators import make_calculator
-from allegro_dist.learn.labels import Batch
+from allegro_dist.learn.labels import Batch, LabelFolder
 from allegro_dist.learn.settings import LabelSettings
 
 
@@ -38,12 +38,15 @@ def label_frame(settings: LabelSettings, batch: Batch, number: int) -> None:
     if not 0 <= number < len(batch):
         raise ConfigError(f"--index {number}: {batch.folder} has {len(batch)} frames to label, from 0")
     folder = batch.label_folder(number)
-    outcome = folder.outcome(settings.retries)
-    if outcome.state != "waiting":
-        return
+    with folder.held():
+        if folder.outcome(settings.retries).state == "waiting":
+            _label(settings, batch.frames[number], folder)
+
+
+def _label(settings: LabelSettings, atoms: Atoms, folder: LabelFolder) -> None:
     start = time.monotonic()
     try:
-        labelled = _calculate(settings, batch.frames[number], folder.empty_trial(), is_retry=outcome.trials > 0)
+        labelled = _calculate(settings, atoms, folder.empty_trial(), is_retry=bool(folder.failures()))
         check_label(labelled, settings)
     except LabelRefused as refusal:
         folder.record_refusal(str(refusal), time.monotonic() - start)

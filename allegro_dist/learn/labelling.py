@@ -72,16 +72,29 @@ def _by_array(settings: LabelSettings, batch: Batch, command: Sequence[str], pro
         waiting = batch.waiting(settings.retries)
         if not waiting or settings.submit is None:
             break
-        line, log = settings.submit, batch.folder / LOG
-        for name, value in (("indices", ranges(waiting)), ("first", waiting[0]), ("last", waiting[-1])):
-            line = line.replace(f"{{{name}}}", str(value))
-        if code := processes.run_line(line, log):
-            raise LearningError(f"`{line}` ended with exit code {code}: {last_words(log)}")
+        _submit(settings.submit, waiting, settings.retries, batch, processes)
     if waiting := batch.waiting(settings.retries):
         raise WaitsForLabels(
             f"{len(waiting)} of {len(batch)} frames wait for their labels: run `allegro-dist "
             f"{shlex.join(command)} --index I` for I = {ranges(waiting)}, then the same command again"
         )
+
+
+def _submit(line: str, waiting: Sequence[int], retries: int, batch: Batch, processes: Processes) -> None:
+    """Submit an array, and record which of its tasks died; raises LearningError when nothing came of it.
+
+    Its exit code does not tell: that of `sbatch --wait` is 0 when tasks were cancelled, 1 when one was killed.
+    """
+    log, before = batch.folder / LOG, batch.outcomes(retries)
+    begun = {number: batch.label_folder(number).begun() for number in waiting}
+    for name, value in (("indices", ranges(waiting)), ("first", waiting[0]), ("last", waiting[-1])):
+        line = line.replace(f"{{{name}}}", str(value))
+    code = processes.run_line(line, log)
+    for folder in map(batch.label_folder, batch.waiting(retries) if code != USER_ERROR else ()):
+        if folder.begun() not in (None, begun[folder.number]):
+            folder.record_failure("its task of the job array ended without a result; what it printed may say why", 0.0)
+    if code and (code == USER_ERROR or batch.outcomes(retries) == before):
+        raise LearningError(f"`{line}` ended with exit code {code}: {last_words(log)}")
 
 
 def ranges(numbers: Sequence[int]) -> str:

@@ -6,14 +6,16 @@
     labels/007/failed-0.json    a trial that failed
     labels/007/trial-0/         where the calculator worked
 
-Any number of processes may be at work on different frames.
+Any number of processes may be at work on a batch, one at a time on each frame.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,6 +55,24 @@ class LabelFolder:
     def refused(self) -> Path:
         return self.path / "refused.json"
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Waits for another process that is at work on the frame, such as one of an array that was submitted before."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / ".lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def begun(self) -> int | None:
+        """When the trial began that has no result, in ns of the file system's clock; None if there is none."""
+        try:
+            return self._trial().stat().st_ctime_ns
+        except FileNotFoundError:
+            return None
+
+    def _trial(self) -> Path:
+        return self.path / f"trial-{len(self.failures())}"
+
     def failures(self) -> list[dict[str, object]]:
         """The trials that failed, in their order."""
         files = sorted(self.path.glob("failed-*.json"), key=lambda file: int(file.stem.partition("-")[2]))
@@ -70,7 +90,7 @@ class LabelFolder:
 
     def empty_trial(self) -> Path:
         """A new folder for the next trial; what a killed one left is gone."""
-        path = self.path / f"trial-{len(self.failures())}"
+        path = self._trial()
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
         return path

@@ -21,6 +21,8 @@ would not help."""
 POLL = 0.1  # s
 PATIENCE = 30.0
 """Seconds that a loop waits for the processes of one that was killed in the same folder."""
+STOPPED = 128 + signal.SIGTERM
+"""Exit code of our commands that end after SIGTERM, with a checkpoint; mpiexec and srun pass it on."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -60,8 +62,14 @@ class Processes:
             process.wait()
 
     def run(self, arguments: Sequence[str], log: Path, launcher: str = "") -> int:
-        """Run `allegro-dist ARGUMENTS` to its end, output in a file; returns its exit code."""
-        return self._wait(self._start([*shlex.split(launcher), *PROGRAM, *arguments], log))
+        """Run `allegro-dist ARGUMENTS` to its end, output in a file; returns its exit code.
+
+        Raises StoppedBySignal also where the command alone got the signal, as the steps of a job of SLURM do.
+        """
+        code = self._wait(self._start([*shlex.split(launcher), *PROGRAM, *arguments], log))
+        if code == STOPPED:
+            raise StoppedBySignal(signal.SIGTERM)
+        return code
 
     def run_line(self, line: str, log: Path) -> int:
         """Run a line of the shell to its end, output in a file; returns its exit code."""

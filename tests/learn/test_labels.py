@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 from numpy.testing import assert_allclose
 
@@ -213,6 +215,44 @@ def test_array_is_submitted_where_the_settings_say_how(batch, config):
 def test_submission_that_fails_is_an_error(batch, config):
     with pytest.raises(LearningError, match="`echo no partition; false` ended with exit code 1: no partition"):
         label_all(settings(mode="array", submit="echo no partition; false"), batch, config)
+
+
+def array_of(config: Path, *overrides: str) -> str:
+    """A submission that labels one frame after another, each in a process of its own; 1 where one of them failed."""
+    label = f"{sys.executable} -m allegro_dist.cli learn label {config} {' '.join(overrides)} --index $i"
+    return f"code=0; for i in $(seq {{first}} {{last}}); do {label} || code=1; done; exit $code"
+
+
+def test_task_of_an_array_that_dies_is_a_failure_of_its_frame(batch, config):
+    line = array_of(config, f"label.calculator={FAULTY}", "label.settings.fault=crash", "label.retries=1")
+    label_frame(settings(), batch, 0)
+    label_frame(settings(), batch, 2)
+    record = label_all(settings(mode="array", submit=line, retries=1), batch, config)
+    assert (record["labelled"], record["failed"], record["trials"]) == (2, 1, 4)
+    assert "its task of the job array ended without a result" in record["without_label"][0]["reason"]
+
+
+def test_array_that_never_began_is_no_failure_of_its_frames(batch, config):
+    """As when it is cancelled: `sbatch --wait` ends with 0."""
+    batch.label_folder(0).empty_trial()  # left by a loop that was killed
+    with pytest.raises(WaitsForLabels, match="3 of 3 frames wait"):
+        label_all(settings(mode="array", submit="true"), batch, config)
+    assert [o.trials for o in batch.outcomes(retries=1)] == [0, 0, 0]
+
+
+def test_frame_at_which_another_process_is_at_work_waits_for_it(batch):
+    """As when a loop was killed while its array ran, and has submitted another."""
+    folder, atoms = batch.label_folder(0), copper(0)
+    atoms.calc = SinglePointCalculator(atoms, energy=42.0, forces=np.zeros((8, 3)))
+    atoms.info["label_seconds"] = 1.0
+    second = threading.Thread(target=label_frame, args=(settings(), batch, 0))
+    with folder.held():
+        second.start()
+        second.join(0.5)
+        assert second.is_alive()
+        folder.record_label(atoms)
+    second.join(30)
+    assert read_frame(folder.label).get_potential_energy() == 42.0 and folder.begun() is None
 
 
 @pytest.mark.parametrize("numbers, text", [([0], "0"), ([0, 1, 2, 5, 7, 8], "0-2,5,7-8")])

@@ -185,6 +185,12 @@ def go_on(finished: Path, tmp_path: Path) -> list[str]:
     return [f"dir={tmp_path / 'loop'}", "max_rounds=2"]
 
 
+def test_step_that_a_signal_stopped_ends_the_loop_as_if_it_had_got_it(tmp_path, capsys):
+    """As the steps of a job of SLURM do, which get signals of their own."""
+    assert main(["learn", str(write_settings(tmp_path)), "launch.train=sh -c 'exit 143'"]) == 143
+    assert "stopped; the same command goes on" in capsys.readouterr().err
+
+
 def test_step_that_fails_is_named_with_its_last_words(patched, tmp_path):
     config = write_settings(tmp_path, launch={"train": "sh -c 'echo no GPU here; exit 3'"})
     with pytest.raises(LearningError, match=r"train of round-000 failed \(3\): no GPU here"):
