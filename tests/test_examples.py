@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -32,6 +33,7 @@ from tests.simulate.simulations import COMMAND
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SILICON = EXAMPLES / "silicon"
+NEEDS_TBLITE = pytest.mark.skipif(find_spec("tblite") is None, reason="tblite is not installed")
 
 
 def test_silicon_recipe_names_the_embedded_set():
@@ -83,13 +85,29 @@ def test_learning_example_goes_through_a_round_in_small(monkeypatch, tmp_path):
     assert (result["frames"], result["rounds"]) == (3, 1)
 
 
-@pytest.mark.parametrize("script", ["cpu.sh", "gpu.sh"])
+@pytest.mark.parametrize("calculator", ["emt", pytest.param("tblite", marks=NEEDS_TBLITE)])
+def test_molecule_learning_example_goes_through_a_round_in_small(monkeypatch, tmp_path, calculator):
+    """An isolated molecule: frames without a cell, labels without a stress."""
+    monkeypatch.chdir(EXAMPLES.parent)
+    small = [
+        f"dir={tmp_path / 'loop'}", "members=2", "max_rounds=1", "training.max_epochs=1", "retraining.max_epochs=1",
+        "final=null", "simulations.0.stages.0.steps=20", "harvest={threshold: 1e-9, ceiling: 1e6, per_round: 1}",
+        "label.max_force=1e6", f"label.calculator={calculator}", "label.settings={}",
+    ]  # fmt: skip
+    assert main(["learn", "examples/learning/molecule.yaml", *small]) == 0
+    result = json.loads((tmp_path / "loop" / "result.json").read_text())
+    assert (result["frames"], result["rounds"]) == (21, 1)
+    assert not read(tmp_path / "loop" / "round-000" / "labelled.xyz").pbc.any()
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (EXAMPLES / "slurm").glob("*.sh")))
 def test_job_script_is_valid_and_names_files_that_exist(script):
     path = EXAMPLES / "slurm" / script
     assert subprocess.run(["bash", "-n", path]).returncode == 0
-    named = [word for line in path.read_text().splitlines() if line.startswith("srun") for word in line.split()]
-    (file,) = (word for word in named if word.endswith((".yaml", ".in")))
-    assert (EXAMPLES.parent / file).exists() or (SILICON / file).exists()
+    commands = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    named = [word for line in commands for word in line.split() if word.endswith((".yaml", ".in", ".sh"))]
+    for file in named:
+        assert (EXAMPLES.parent / file).exists() or (SILICON / file).exists() or file.startswith("run/")
 
 
 def test_silicon_archive_is_small():
