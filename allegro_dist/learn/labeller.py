@@ -21,6 +21,8 @@ from allegro_dist.learn.calculators import make_calculator
 from allegro_dist.learn.labels import Batch, LabelFolder
 from allegro_dist.learn.settings import LabelSettings
 
+ENDED = SystemExit(128 + signal.SIGTERM)
+
 
 class LabelFailed(RuntimeError):  # noqa: N818 (recorded, not raised to anyone)
     """A calculation that gave no label; it may be tried again."""
@@ -78,7 +80,7 @@ def _calculate(settings: LabelSettings, atoms: Atoms, folder: Path, *, is_retry:
     with _inside(folder):
         atoms.calc = make_calculator(settings.calculator, keywords)
         try:
-            with _time_limit(settings.max_minutes):
+            with _raising(signal.SIGTERM, ENDED), _time_limit(settings.max_minutes):
                 results = _results(atoms)
         except Exception as error:  # calculators raise whatever they come across
             raise LabelFailed(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
@@ -121,13 +123,25 @@ def _time_limit(minutes: float | None) -> Iterator[None]:
         yield
         return
 
-    def end(*_: object) -> None:
-        raise TimeoutError(f"not done after {minutes:g} minutes (label.max_minutes)")
+    late = TimeoutError(f"not done after {minutes:g} minutes (label.max_minutes)")
+    with _raising(signal.SIGALRM, late):
+        signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
-    before = signal.signal(signal.SIGALRM, end)
-    signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
+
+@contextlib.contextmanager
+def _raising(number: int, error: BaseException) -> Iterator[None]:
+    """Raise an error in the block at a signal: a program that the calculator has started, such as pw.x, then ends, too,
+    which it does not where the signal ends us at once."""
+
+    def end(*_: object) -> None:
+        raise error
+
+    before = signal.signal(number, end)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(number, before)

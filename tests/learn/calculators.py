@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from typing import Any, ClassVar
 
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
+
+WAITS = "import os, time; open('program.pid', 'w').write(str(os.getpid())); time.sleep(60)"
+"""A program that a calculator starts, as Quantum ESPRESSO's does."""
 
 
 class Faulty(Calculator):
@@ -26,6 +31,8 @@ class Faulty(Calculator):
         time.sleep(self.seconds)
         if self.fault == "error":
             raise RuntimeError("the density\ndid not converge")
+        if self.fault == "program":
+            subprocess.check_call([sys.executable, "-c", WAITS])
         if self.fault == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
         bare = self.atoms.copy()

@@ -121,6 +121,19 @@ def test_calculation_that_takes_too_long_has_failed(batch):
     assert "not done after" in batch.label_folder(0).outcome(0).reason
 
 
+def test_program_of_the_calculator_ends_with_the_process_that_labels(batch, config):
+    words = [f"label.calculator={FAULTY}", "label.settings.fault=program"]
+    command = [sys.executable, "-m", "allegro_dist.cli", "learn", "label", str(config), *words, "--index", "0"]
+    process = subprocess.Popen(command, cwd=ROOT)
+    file = batch.label_folder(0).path / "trial-0" / "program.pid"
+    wait_until(lambda: file.exists() and file.read_text(), process)
+    process.terminate()
+    assert process.wait() == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(file.read_text()), 0)
+    assert batch.outcomes(1)[0].state == "waiting"
+
+
 def test_label_that_is_there_is_not_made_again(batch):
     label_frame(settings(), batch, 0)
     before = batch.label_folder(0).label.stat().st_mtime_ns
