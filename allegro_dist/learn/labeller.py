@@ -83,7 +83,7 @@ def _calculate(settings: LabelSettings, atoms: Atoms, folder: Path, *, is_retry:
             with _raising(signal.SIGTERM, ENDED), _time_limit(settings.max_minutes):
                 results = _results(atoms)
         except Exception as error:  # calculators raise whatever they come across
-            raise LabelFailed(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+            raise LabelFailed(f"{type(error).__name__}: {' '.join(str(error).split())} (see {folder})") from error
         if not converged(atoms.calc):
             raise LabelFailed("the calculator says that it has not converged")
     results["energy"] += sum(settings.energy_shift.get(symbol, 0.0) for symbol in atoms.symbols)
