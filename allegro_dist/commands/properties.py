@@ -32,11 +32,14 @@ def run(args: argparse.Namespace) -> int:
     config = read_properties(values, source)
     from allegro_dist.properties.study import study  # loads torch and matplotlib
     from allegro_dist.simulate.driver import Stopped
+    from allegro_dist.simulate.main_rank import FailedOnMain
 
     try:
         folder = study(config)
     except Stopped as stopped:
         print(f"allegro-dist: {stopped}", file=sys.stderr)
         return 128 + 15
+    except FailedOnMain:
+        return 2
     print(folder)
     return 0

@@ -10,6 +10,7 @@ from allegro_dist.commands.arguments import add_configuration, file_and_changes
 from allegro_dist.config import merged, read_values
 from allegro_dist.documented import documented
 from allegro_dist.simulate.driver import Stopped, simulate
+from allegro_dist.simulate.main_rank import FailedOnMain
 from allegro_dist.simulate.script import input_script
 from allegro_dist.simulate.settings import read_simulation
 from allegro_dist.simulate.start import prepare
@@ -50,5 +51,7 @@ def run(args: argparse.Namespace) -> int:
     except Stopped as stopped:
         print(f"allegro-dist: {stopped}", file=sys.stderr)
         return 128 + 15
+    except FailedOnMain:
+        return 2
     print(Path(folder))
     return 0

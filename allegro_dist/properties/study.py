@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ase import Atoms
 from ase.calculators.calculator import Calculator
@@ -29,6 +29,7 @@ from allegro_dist.report.predictions import read_frames
 from allegro_dist.report.sections.crystal import crystal_part
 from allegro_dist.simulate.driver import simulate
 from allegro_dist.simulate.lammps_calculator import lammps_calculator
+from allegro_dist.simulate.main_rank import on_main
 from allegro_dist.simulate.settings import SimulationConfig
 from allegro_dist.simulate.start import prepare
 
@@ -55,7 +56,8 @@ def study(config: PropertiesConfig) -> Path:
     """Do all sections, or go on with a study; returns its folder, with report.html, results.json and the pictures.
 
     Raises ConfigError, DataError, ArchiveError, and CrystalError for what can't be relaxed, before anything is
-    simulated; SimulationError and Stopped as simulate does.
+    simulated; SimulationError and Stopped as simulate does. Ranks but the first raise FailedOnMain for what fails
+    there.
     """
     from mpi4py import MPI
 
@@ -65,15 +67,14 @@ def study(config: PropertiesConfig) -> Path:
     def crystal() -> Crystal:  # asked for by rank 0 alone
         return _read(config)
 
-    at_rest = _on_main(comm, lambda: _begin(config, crystal()))
+    at_rest = on_main(comm, lambda: _begin(config, crystal()))
     tasks = list(_tasks(config, crystal, at_rest))
-    for simulation in (simulation for task in tasks for simulation in task.simulations):
-        prepare(simulation, None)
+    on_main(comm, lambda: _check(tasks))
     parts: dict[str, Part] = {}
     for task in tasks:
         for simulation in task.simulations:
             simulate(simulation)
-        _on_main(comm, lambda: _add(config, crystal(), parts, task))  # noqa: B023
+        on_main(comm, lambda: _add(config, crystal(), parts, task))  # noqa: B023
     return Path(config.dir)
 
 
@@ -121,6 +122,12 @@ def _tasks(config: PropertiesConfig, crystal: Callable[[], Crystal], at_rest: At
     return tasks
 
 
+def _check(tasks: Sequence[Task]) -> None:
+    """That all structures can be simulated, before the first one is."""
+    for simulation in (simulation for task in tasks for simulation in task.simulations):
+        prepare(simulation, None)
+
+
 def _crystal_part(config: PropertiesConfig, c: CrystalSettings, crystal: Crystal) -> Part:
     frames = read_frames(c.data) if c.data else []
     width = c.supercell or 2 * (crystal.cutoff or 0.0)
@@ -140,17 +147,3 @@ def _add(config: PropertiesConfig, crystal: Crystal, parts: dict[str, Part], tas
     for number, picture in enumerate(pictures):
         write_atomically(folder / f"{task.key}-{number}.png", picture.png)
     print(f"{task.key}: {folder / PAGE}", flush=True)
-
-
-def _on_main(comm: Any, work: Callable[[], Any]) -> Any:
-    """What rank 0 finds, on every rank; where it fails, every rank raises."""
-    found, failure = None, None
-    if comm.rank == 0:
-        try:
-            found = work()
-        except Exception as error:
-            failure = error
-    found, failure = comm.bcast((found, failure))
-    if failure is not None:
-        raise failure
-    return found

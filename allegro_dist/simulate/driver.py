@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from allegro_dist.simulate import script
 from allegro_dist.simulate.checkpoint import Checkpoint, SimulationError, read_checkpoint, write_checkpoint
 from allegro_dist.simulate.lammps_files import as_atoms, read_dump
 from allegro_dist.simulate.lammps_runtime import import_lammps, load_plugin, refuse_foreign_launcher
+from allegro_dist.simulate.main_rank import on_main
 from allegro_dist.simulate.outputs import FRAMES, Outputs
 from allegro_dist.simulate.progress import Progress
 from allegro_dist.simulate.script import Geometry
@@ -44,31 +46,17 @@ def simulate(config: SimulationConfig) -> Path:
     end, final.xyz and final.data.
 
     Raises ConfigError, DataError and ForeignLauncherError before anything is run; SimulationError when LAMMPS fails or
-    the temperature explodes, with the last frame saved; Stopped after SIGTERM or SIGINT.
+    the temperature explodes, with the last frame saved; Stopped after SIGTERM or SIGINT. Ranks but the first raise
+    FailedOnMain for what fails there; where LAMMPS fails on some ranks only, all are ended.
     """
     refuse_foreign_launcher(os.environ)
     from mpi4py import MPI
 
     config = _absolute(config)
     folder, comm = Path(config.dir).resolve(), MPI.COMM_WORLD
-    checkpoint = read_checkpoint(folder)
-    if checkpoint is not None and (differing := differing_keys(config, checkpoint.config)):
-        raise ConfigError(
-            f"{folder} belongs to a simulation with other settings: {', '.join(differing)}. Take another dir, or "
-            "delete it"
-        )
+    checkpoint, geometry = on_main(comm, lambda: _begin(config, folder))
     if checkpoint is not None and checkpoint.finished:
         return folder
-    is_main = comm.rank == 0
-    if is_main:
-        folder.mkdir(parents=True, exist_ok=True)
-    geometry = prepare(config, folder if is_main and checkpoint is None else None)
-    if is_main:
-        dump(config, folder / "config.yaml")
-        write_atomically(folder / "in.lammps", script.input_script(config, geometry))
-        for name in (FRAMES, *(table.source for table in tables(config))):
-            (folder / name).unlink(missing_ok=True)
-    comm.barrier()
     _leave_signals_to_the_pair_style()
     before = os.getcwd()
     os.chdir(folder)  # LAMMPS's file names are those of the script, which is run there
@@ -83,6 +71,25 @@ def simulate(config: SimulationConfig) -> Path:
     return folder
 
 
+def _begin(config: SimulationConfig, folder: Path) -> tuple[Checkpoint | None, Geometry | None]:
+    """Where the simulation stands, and its structure (None: it is finished); writes what LAMMPS is to read."""
+    checkpoint = read_checkpoint(folder)
+    if checkpoint is not None and (differing := differing_keys(config, checkpoint.config)):
+        raise ConfigError(
+            f"{folder} belongs to a simulation with other settings: {', '.join(differing)}. Take another dir, or "
+            "delete it"
+        )
+    if checkpoint is not None and checkpoint.finished:
+        return checkpoint, None
+    folder.mkdir(parents=True, exist_ok=True)
+    geometry = prepare(config, folder if checkpoint is None else None)
+    dump(config, folder / "config.yaml")
+    write_atomically(folder / "in.lammps", script.input_script(config, geometry))
+    for name in (FRAMES, *(table.source for table in tables(config))):
+        (folder / name).unlink(missing_ok=True)
+    return checkpoint, geometry
+
+
 class _Run:
     """A LAMMPS instance at work on a simulation."""
 
@@ -91,15 +98,16 @@ class _Run:
     ) -> None:
         self.config, self.folder, self.geometry, self.comm = config, folder, geometry, comm
         self.checkpoint = checkpoint or Checkpoint(to_dict(config))
-        self.is_main = comm.rank == 0
-        self.outputs: Outputs | None = None
-        if self.is_main:
-            extended = config.trajectory.format == "extxyz"
-            self.outputs = Outputs(folder, tables(config), extended, self.checkpoint.written)
+        self.outputs: Outputs | None = None  # on rank 0
+        on_main(comm, self._open_outputs)
         arguments = ["-log", str(folder / LOG), "-screen", "none", "-nocite"]
         self.lmp = import_lammps().lammps(comm=comm, cmdargs=arguments)
         load_plugin(self.lmp)
-        self.progress = Progress(shown=self.is_main)
+        self.progress = Progress(shown=comm.rank == 0)
+
+    def _open_outputs(self) -> None:
+        extended = self.config.trajectory.format == "extxyz"
+        self.outputs = Outputs(self.folder, tables(self.config), extended, self.checkpoint.written)
 
     def close(self) -> None:
         self.progress.close()
@@ -175,12 +183,14 @@ class _Run:
         types = " ".join(self.geometry.types)
         try:
             self.lmp.command(f"write_dump all custom {part.name} {columns} modify element {types} sort id")
+            on_main(self.comm, lambda: self._write_blown_up(part))
         except Exception as error:
             return f"The frame could not be saved ({error}); the last checkpoint is at step {self.checkpoint.step}"
-        if self.is_main:
-            ase.io.write(self.folder / BLOWN_UP, as_atoms(read_dump(part)[-1]), parallel=False)
-            part.unlink()
         return f"The frame is in {self.folder / BLOWN_UP}"
+
+    def _write_blown_up(self, part: Path) -> None:
+        ase.io.write(self.folder / BLOWN_UP, as_atoms(read_dump(part)[-1]), parallel=False)
+        part.unlink()
 
     def _timed(self, lines: Sequence[str]) -> None:
         start = time.monotonic()
@@ -195,22 +205,27 @@ class _Run:
         step = self._step()
         restart = f"checkpoint.{step}.{changes['stage']}.restart"
         self._issue(script.write_checkpoint(restart))
-        written = self.checkpoint.written
-        if self.outputs is not None:
-            written = self.outputs.collect()
         grid = tuple(self.lmp.extract_global("procgrid") or ())  # LAMMPS of 2023 doesn't tell
-        self.checkpoint = replace(self.checkpoint, step=step, restart=restart, grid=grid, written=written, **changes)
-        if self.is_main:
-            write_checkpoint(self.folder, self.checkpoint)
+        now = replace(self.checkpoint, step=step, restart=restart, grid=grid, **changes)
+        self.checkpoint = on_main(self.comm, lambda: self._write(now))
+
+    def _write(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Outputs and checkpoint, on rank 0; returns it with what it says of the outputs."""
+        assert self.outputs is not None
+        checkpoint = replace(checkpoint, written=self.outputs.collect(checkpoint.step))
+        write_checkpoint(self.folder, checkpoint)
+        return checkpoint
 
     def _finish(self) -> None:
         """The last frame, as LAMMPS and as ASE have it."""
         self._issue(["write_data   final.data"])
-        if self.is_main:
-            # by rank 0 alone: ASE's default, under MPI, is that all take part
-            data = self.folder / "final.data"
-            atoms = ase.io.read(data, format="lammps-data", atom_style="atomic", units="metal", parallel=False)
-            ase.io.write(self.folder / "final.xyz", atoms, parallel=False)
+        on_main(self.comm, self._write_final)
+
+    def _write_final(self) -> None:
+        # by rank 0 alone: ASE's default, under MPI, is that all take part
+        data = self.folder / "final.data"
+        atoms = ase.io.read(data, format="lammps-data", atom_style="atomic", units="metal", parallel=False)
+        ase.io.write(self.folder / "final.xyz", atoms, parallel=False)
 
     def _step(self) -> int:
         return int(self.lmp.extract_global("ntimestep"))
@@ -220,8 +235,12 @@ class _Run:
             try:
                 self.lmp.command(line)
             except Exception as error:  # LAMMPS's, of which the module knows no type
-                reason = " ".join(str(error).split())
-                raise SimulationError(f"LAMMPS stopped at `{' '.join(line.split())}`: {reason}") from None
+                reason = f"LAMMPS stopped at `{' '.join(line.split())}`: {' '.join(str(error).split())}"
+                if self.comm.size > 1 and type(error).__name__ == "MPIAbortException":  # the others wait for this rank
+                    told = f"allegro-dist: {reason}; the last checkpoint is at step {self.checkpoint.step}"
+                    print(told, file=sys.stderr, flush=True)
+                    self.comm.Abort(2)
+                raise SimulationError(reason) from None
 
 
 def _absolute(config: SimulationConfig) -> SimulationConfig:

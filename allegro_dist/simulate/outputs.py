@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import ase.io
 
+from allegro_dist.files import FileError
 from allegro_dist.simulate.lammps_files import LammpsFrame, as_atoms, new_frames, new_rows
 from allegro_dist.simulate.tables import Table
 
@@ -44,12 +45,24 @@ class Outputs:
             (folder / name).touch()
             os.truncate(folder / name, size)
 
-    def collect(self) -> dict[str, Written]:
-        """Append what LAMMPS's files have beyond what was taken before; returns what a checkpoint must know."""
+    def collect(self, step: int) -> dict[str, Written]:
+        """Append what LAMMPS's files have beyond what was taken before; returns what a checkpoint at `step` must know.
+
+        Raises FileError for a file that can't be written, by LAMMPS or here.
+        """
         for table in self.tables:
             self._collect_rows(table)
+        self._refuse_lost_lines(step)
         self._collect_frames()
         return self.written
+
+    def _refuse_lost_lines(self, step: int) -> None:
+        """LAMMPS does not notice that it can't write its log."""
+        thermo = self.tables[0]
+        due, last = step - step % thermo.every, self.written[thermo.file].step
+        if last < due:
+            log = self.folder / thermo.source
+            raise FileError(f"{log}: expected the line of step {due}, but the last one is of {last}: is the disk full?")
 
     def _collect_rows(self, table: Table) -> None:
         size, last = self.written[table.file]
@@ -76,9 +89,12 @@ def _extended(frame: LammpsFrame) -> str:
 
 
 def _append(path: Path, text: str) -> int:
-    """Append and bring to disk; returns the size of the file."""
-    with open(path, "ab") as file:
-        file.write(text.encode())
-        file.flush()
-        os.fsync(file.fileno())
-        return file.tell()
+    """Append and bring to disk; returns the size of the file.  Raises FileError."""
+    try:
+        with open(path, "ab") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+            return file.tell()
+    except OSError as error:  # which does not name the file
+        raise FileError(f"{path}: can't be written: {error.strerror}; the last checkpoint is untouched") from error

@@ -10,7 +10,7 @@ from ase.data import atomic_numbers
 from ase.io.lammpsdata import read_lammps_data, write_lammps_data
 
 from allegro_dist.config import ConfigError
-from allegro_dist.data.structure import DataError, read_atoms, reading
+from allegro_dist.data.structure import DataError, from_atoms, read_atoms, reading
 from allegro_dist.deploy.archive_file import read_model_card
 from allegro_dist.simulate.script import Geometry
 from allegro_dist.simulate.settings import AtConstantVolume, AtPressure, SimulationConfig, Stage
@@ -43,6 +43,7 @@ def prepare(config: SimulationConfig, folder: Path | None) -> Geometry:
 def read_structure(config: SimulationConfig) -> tuple[Atoms, tuple[str, ...]]:
     """The atoms and the chemical symbols of the LAMMPS types; raises as `prepare`, but knows of no archive."""
     atoms, types = _read(config)
+    from_atoms(atoms, config.structure.file)  # is it finite?
     num_atoms = len(atoms) * int(np.prod(config.structure.replicate))
     for number, stage in enumerate(config.stages):
         if reason := _impossible(stage, atoms, num_atoms):

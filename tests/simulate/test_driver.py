@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import time
@@ -190,6 +191,40 @@ def test_terminated_it_leaves_a_checkpoint_and_goes_on(tmp_path, ranks):
     run(settings, ranks=ranks)
     steps = np.loadtxt(tmp_path / "run" / "thermo.csv", delimiter=",", skiprows=1)[:, 0]
     assert_allclose(steps, np.arange(0, 401, 2))
+
+
+NVE = [{"stage": "nve", "steps": 5000}]
+
+
+@pytest.mark.parametrize("part, every", [("log.lammps: expected the line of step", 10**6), ("frames: File too", 4)])
+def test_full_disk_ends_all_ranks_and_leaves_the_last_checkpoint(tmp_path, part, every):
+    """Full where LAMMPS writes its log, or its dump; here by a limit to the size of files."""
+    process = start(write_settings(tmp_path, stages=NVE, trajectory={"every": every}), ranks=2)
+    wait_for_checkpoint(process, tmp_path / "run", lambda now: now.step > 0)
+    for rank in ranks_of(process.pid):
+        resource.prlimit(rank, resource.RLIMIT_FSIZE, (100_000, 100_000))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode != 0 and "Traceback" not in errors
+    (told,) = (line for line in errors.splitlines() if "allegro-dist: " in line)
+    assert part in told
+    assert read_checkpoint(tmp_path / "run").step > 0
+
+
+def test_folder_that_cannot_be_made_ends_all_ranks(tmp_path):
+    (tmp_path / "run").write_text("a file")
+    process = start(write_settings(tmp_path, stages=NVE), ranks=2)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2 and errors.strip() == f"allegro-dist: {tmp_path / 'run'}: File exists"
+
+
+def test_position_that_is_no_number_is_refused_by_name(tmp_path):
+    settings = write_settings(tmp_path, stages=NVE)
+    structure = tmp_path / "silicon.xyz"
+    atoms = read(structure)
+    atoms.positions[3, 1] = np.nan
+    atoms.write(structure)
+    _, errors = start(settings).communicate(timeout=120)
+    assert f"{structure}: positions is not finite: nan at [3, 1]" in errors
 
 
 def test_finished_simulation_is_left_alone(finished):
