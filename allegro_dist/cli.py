@@ -1,7 +1,7 @@
 """The command `allegro-dist`: finds the subcommand (commands/), runs it, and turns its errors into exit codes.
 
-Errors that a user can mend (configuration, data, checkpoint, archive) are one line on stderr and exit code 2; anything
-else is a fault of ours and keeps its traceback.
+Errors that a user can mend (configuration, data, checkpoint, archive; what the system says of a file) are one line on
+stderr and exit code 2; anything else is a fault of ours and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -74,11 +74,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(args.function(args))
     except (ValueError, RuntimeError, OSError) as error:
-        # our errors say what to do in one line; a fault of ours or of a library keeps its traceback
-        if not type(error).__module__.startswith("allegro_dist") and not isinstance(error, FileNotFoundError):
+        if (told := _in_one_line(error)) is None:
             raise
-        print(f"allegro-dist: {error}", file=sys.stderr)
+        print(f"allegro-dist: {told}", file=sys.stderr)
         return 2
+
+
+def _in_one_line(error: Exception) -> str | None:
+    """An error that a user can mend; None: a fault of ours or of a library, which keeps its traceback."""
+    if type(error).__module__.startswith("allegro_dist"):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:  # of the system: no such file, no permission, a full disk
+        return ": ".join(map(str, filter(None, (error.filename, error.strerror))))
+    return None
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import reprlib
 import typing
 from typing import Any
 
@@ -11,7 +12,8 @@ from typing import Any
 def explain(cls: type, error: Any) -> str:
     """One line for a pydantic error; for an unknown key, the nearest known one."""
     location = [str(part) for part in error["loc"] if not str(part).startswith(("function-", "constrained-"))]
-    key = ".".join(location) or "(top level)"
+    path = ".".join(location)
+    key = path or "(top level)"
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _fields_at(cls, location[:-1])
         near = difflib.get_close_matches(location[-1], known, n=1)
@@ -19,7 +21,9 @@ def explain(cls: type, error: Any) -> str:
         return f"unknown key '{key}'{hint}"
     if error["type"] in ("missing", "missing_argument"):
         return f"missing key '{key}'"
-    return f"'{key}': {error['msg']}, got {error.get('input')!r}"
+    if error["type"] == "value_error":  # of a check of ours, which says itself what came
+        return ": ".join(filter(None, (path, str(error["ctx"]["error"]))))
+    return f"'{key}': {error['msg']}, got {reprlib.repr(error.get('input'))}"
 
 
 def _fields_at(cls: type, location: list[str]) -> list[str]:

@@ -66,8 +66,8 @@ def _read_mapping(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text()) or {}
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {_one_line(error)}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a mapping of keys to values, got {type(values).__name__}")
     return values
@@ -86,7 +86,14 @@ def _override(values: dict[str, Any], item: str) -> None:
         node = node[place]
         if not isinstance(node, (dict, list)):
             raise ConfigError(f"override '{item}': '{name}' is a value, not a section")
-    node[_place(node, last, item)] = yaml.safe_load(text)
+    try:
+        node[_place(node, last, item)] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override '{item}': not valid YAML: {_one_line(error)}") from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _place(entries: dict[str, Any] | list[Any], name: str, item: str) -> Any:

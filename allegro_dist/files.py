@@ -23,6 +23,8 @@ def replacing(path: Path, writer: str = "") -> Iterator[Path]:
 
     Raises FileError for an OSError of the block or of what follows; the temporary file is removed then.
     """
+    if path.is_dir():
+        raise FileError(f"{path}: can't be written: it is a folder; expected the name of a file")
     part = path.with_name(f"{path.name}{writer}.part")
     try:
         yield part

@@ -85,9 +85,33 @@ def test_dataset_info_tells_of_a_set_and_of_what_is_wrong(run, capsys):
         (["dataset", "build", "a.xyz", "b.xyz", "--r-max", "4"], "a.xyz: a set's name ends in .h5"),
         (["dataset", "build", "a.h5", "b.xyz", "--r-max", "4", "--val", "2"], "expected a fraction between 0 and 1"),
         (["inspect", "nowhere.pth"], "nowhere.pth: no such file"),
+        (["inspect", "."], ".: a folder; expected an archive"),
+        (
+            ["train", "data.train=FRAMES", "model.r_max=0.5"],
+            "no two atoms of the training frames are within",
+        ),
+        (["train", "data.train=FRAMES", "run.dir=FRAMES"], "train.xyz: File exists"),
+        (["evaluate", "RUN", "FRAMES", "--json", "."], ".: can't be written: it is a folder"),
     ],
 )
-def test_error_is_one_line_that_names_the_thing(arguments, message, capsys):
+def test_error_is_one_line_that_names_the_thing(run, arguments, message, capsys):
+    names = {"FRAMES": run / "train.xyz", "RUN": run / "run"}
+    for word, path in names.items():
+        arguments = [argument.replace(word, str(path)) for argument in arguments]
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["evaluate", "run", "frames.xyz", "--device", "abacus"], "--device: expected cpu, or cuda where torch finds"),
+        (["deploy", "run", "--tolerance", "-1"], "--tolerance: expected a number from 0, got -1"),
+        (["dataset", "build", "a.h5", "b.xyz", "--r-max", "nan"], "--r-max: expected a positive number, got nan"),
+    ],
+)
+def test_argument_that_makes_no_sense_is_refused(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2 and message in capsys.readouterr().err

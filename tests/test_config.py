@@ -73,7 +73,7 @@ def test_override_changes_one_of_the_places_that_share_an_anchor(tmp_path):
     assert [run["steps"]["a"] for run in values["runs"]] == [1, 2, 1]
 
 
-@pytest.mark.parametrize("item", ["training.max_epochs", "=3", "data.train.x=1"])
+@pytest.mark.parametrize("item", ["training.max_epochs", "=3", "data.train.x=1", "seed=[4"])
 def test_malformed_override_is_refused(tmp_path, item):
     path = tmp_path / "c.yaml"
     path.write_text(yaml.safe_dump(MINIMAL))
@@ -81,9 +81,21 @@ def test_malformed_override_is_refused(tmp_path, item):
         load(path, [item])
 
 
-@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n"])
-def test_file_that_is_no_mapping_is_refused(tmp_path, text):
+@pytest.mark.parametrize("content", [b"a: [", b"- 1\n- 2\n", b"PK\xd0\xff"])
+def test_file_that_is_no_mapping_is_refused_in_one_line(tmp_path, content):
     path = tmp_path / "c.yaml"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match="c.yaml"):
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="c.yaml: .*$") as refused:
         load(path)
+    assert "\n" not in str(refused.value)
+
+
+def test_check_of_several_values_says_no_more_than_is_wrong():
+    with pytest.raises(ConfigError) as refused:
+        from_dict(RunConfig, {**MINIMAL, "model": {"num_scalar_features": 7}}, "c.yaml")
+    assert str(refused.value) == "c.yaml: model: num_scalar_features must be even for the type embedding, got 7"
+
+
+def test_long_value_is_told_by_its_beginning():
+    with pytest.raises(ConfigError, match="^.{,200}$"):
+        from_dict(RunConfig, {**MINIMAL, "seed": {f"key{k}": k for k in range(1000)}})

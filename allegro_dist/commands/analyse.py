@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from allegro_dist.commands.arguments import positive
 from allegro_dist.report.simulation import DISCARD, R_MAX, write_analysis
 
 
@@ -20,10 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"part of each stage left out at its beginning ({DISCARD:g})",
     )  # fmt: skip
     parser.add_argument(
-        "--r-max", type=_length, default=R_MAX, metavar="R", help=f"of g(r), Angstrom ({R_MAX:g}, or half the cell)"
+        "--r-max", type=positive, default=R_MAX, metavar="R", help=f"of g(r), Angstrom ({R_MAX:g}, or half the cell)"
     )
     parser.add_argument(
-        "--plateau", type=_length, metavar="T",
+        "--plateau", type=positive, metavar="T",
         help="time at which the integrals for viscosity and conductivity are read, up to 2 T, ps (found)",
     )  # fmt: skip
 
@@ -43,11 +44,4 @@ def _fraction(text: str) -> float:
     value = float(text)
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"expected a number from 0 to below 1, got {text}")
-    return value
-
-
-def _length(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
     return value

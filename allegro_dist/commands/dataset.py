@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from allegro_dist.commands.arguments import positive
 from allegro_dist.data.build import ENERGY_UNITS, LENGTH_UNITS, BuildOptions, build_set
 from allegro_dist.data.faults import find_faults
 from allegro_dist.data.set_file import SUFFIX
@@ -32,12 +33,12 @@ def run(args: argparse.Namespace) -> int:
 def _add_build(p: argparse.ArgumentParser) -> None:
     p.add_argument("output", metavar="OUT.h5")
     p.add_argument("files", nargs="+", metavar="FILE", help=READABLE)
-    p.add_argument("--r-max", type=float, required=True, help="to which neighbor lists reach: the model's, Angstrom")
+    p.add_argument("--r-max", type=positive, required=True, help="to which neighbor lists reach: the model's, Angstrom")
     p.add_argument("--energy-unit", choices=ENERGY_UNITS, default="eV", help="of the files (eV; MD17: kcal/mol)")
     p.add_argument("--length-unit", choices=LENGTH_UNITS, default="Angstrom", help="of the files (Angstrom)")
-    p.add_argument("--max-force", type=float, metavar="F", help="leave out frames with a force above F eV/Angstrom")
+    p.add_argument("--max-force", type=positive, metavar="F", help="leave out frames with a force above F eV/Angstrom")
     p.add_argument(
-        "--outliers", type=float, metavar="K",
+        "--outliers", type=positive, metavar="K",
         help="leave out frames whose energy per atom is K robust standard deviations from what their composition says",
     )  # fmt: skip
     p.add_argument("--keep-duplicates", action="store_true", help="keep frames with atoms at the same places (0.1 mA)")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from allegro_dist.commands.arguments import not_negative
 from allegro_dist.compiled import is_built
 from allegro_dist.config import load
 from allegro_dist.data.dataset import open_frames
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tolerance",
-        type=float,
+        type=not_negative,
         help="error that tabulated two-body functions may add to the forces, as a share of their root mean square "
         "(2e-6 in float32; float64 archives are exact)",
     )

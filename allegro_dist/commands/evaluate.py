@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from allegro_dist.commands.arguments import device
 from allegro_dist.data.structure import read_structures
 from allegro_dist.deploy.archive import load_archive
 from allegro_dist.files import write_json
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="run folder or archive")
     parser.add_argument("data", nargs="+", help="files that ASE reads")
     parser.add_argument("--json", metavar="FILE", help="write the errors there too (eV, eV/A, eV/A^3)")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", type=device, default="cpu")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from allegro_dist.commands.arguments import device
 from allegro_dist.report.evaluation import write_evaluation
 
 
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="structures for equation of state, elastic constants and phonons",
     )  # fmt: skip
     parser.add_argument("--group", metavar="KEY", help="info key that names a frame's group (config_type, group)")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", type=device, default="cpu")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -34,7 +34,8 @@ def read_model_card(path: str | os.PathLike[str]) -> dict[str, Any]:
 def read_members(path: Path) -> dict[str, bytes]:
     """Our members of an archive of this format, each checked against its checksum; empty where one is missing."""
     if not path.is_file():
-        raise ArchiveError(f"{path}: no such file; expected an archive written by `allegro-dist deploy`")
+        found = "a folder" if path.is_dir() else "no such file"
+        raise ArchiveError(f"{path}: {found}; expected an archive written by `allegro-dist deploy`")
     contents = dict.fromkeys(MEMBERS, b"")
     try:
         with zipfile.ZipFile(path) as members:

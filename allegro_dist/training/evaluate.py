@@ -40,9 +40,9 @@ class EvaluationBatches:
         limit = CUDA_EDGES if device.type == "cuda" else CPU_EDGES
         self.graphs = graphs
         self.batches: list[list[int]] = []
-        num_edges, edges = graphs.num_edges, limit
+        num_edges, edges = graphs.num_edges, 0
         for index in range(len(graphs)) if indices is None else indices:
-            if edges + num_edges[index] > limit:
+            if not self.batches or edges + num_edges[index] > limit:
                 self.batches.append([])
                 edges = 0
             self.batches[-1].append(index)

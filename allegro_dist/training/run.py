@@ -12,6 +12,7 @@ from allegro_dist.config import RunConfig, to_dict
 from allegro_dist.data.dataset import Frames, load_frames
 from allegro_dist.data.frames import FrameSet
 from allegro_dist.data.statistics import Statistics, compute_statistics
+from allegro_dist.data.structure import DataError
 from allegro_dist.documented import documented
 from allegro_dist.files import write_atomically, write_json
 from allegro_dist.potential import DTYPES, Potential, pair_cutoffs
@@ -97,6 +98,8 @@ def _open(config: RunConfig, ranks: Ranks, load_potential: LoadPotential) -> tup
     type_names = _type_names(config, frames, state, source)
     cutoffs, dtype = pair_cutoffs(config.model, type_names), DTYPES[config.model.dtype]
     train_graphs, val_graphs = (part.graphs(type_names, cutoffs, dtype) for part in (frames.train, frames.val))
+    if not train_graphs.num_edges.any():
+        raise DataError(f"no two atoms of the training frames are within model.r_max = {config.model.r_max:g} Angstrom")
     if state:
         potential, statistics = checkpoint.build_from(state), checkpoint.statistics_of(state)
     else:

@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from rich.console import Console
 
 from allegro_dist.config import AllegroConfig, LossConfig, ScheduleConfig, TrainingConfig
@@ -60,6 +61,11 @@ def test_loss_gradients_of_shares_add_up_to_that_of_the_batch(potential, graphs)
     whole = gradients(potential, graphs, counts, weights)
     parts = sum(gradients(potential, graphs[r::2], counts, weights) for r in range(2))
     torch.testing.assert_close(parts, whole, rtol=1e-12, atol=1e-14)
+
+
+def test_error_of_an_isolated_atom_is_that_of_its_shift(potential):
+    atom = from_atoms(Atoms("Si"))._replace(energy=-3.0)
+    assert evaluate_potential(potential, [atom])["energy"]["mae"] == pytest.approx(2.0, rel=1e-12)
 
 
 def test_errors_equal_those_computed_frame_by_frame(potential, graphs):
