@@ -202,8 +202,8 @@ def test_full_disk_ends_all_ranks_and_leaves_the_last_checkpoint(tmp_path, part,
     process = start(write_settings(tmp_path, stages=NVE, trajectory={"every": every}), ranks=2)
     wait_for_checkpoint(process, tmp_path / "run", lambda now: now.step > 0)
     for rank in ranks_of(process.pid):
-        resource.prlimit(rank, resource.RLIMIT_FSIZE, (100_000, 100_000))
-    _, errors = process.communicate(timeout=120)
+        resource.prlimit(rank, resource.RLIMIT_FSIZE, (30_000, 30_000))
+    _, errors = process.communicate(timeout=300)
     assert process.returncode != 0 and "Traceback" not in errors
     (told,) = (line for line in errors.splitlines() if "allegro-dist: " in line)
     assert part in told
@@ -213,7 +213,7 @@ def test_full_disk_ends_all_ranks_and_leaves_the_last_checkpoint(tmp_path, part,
 def test_folder_that_cannot_be_made_ends_all_ranks(tmp_path):
     (tmp_path / "run").write_text("a file")
     process = start(write_settings(tmp_path, stages=NVE), ranks=2)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 2 and errors.strip() == f"allegro-dist: {tmp_path / 'run'}: File exists"
 
 
@@ -223,7 +223,7 @@ def test_position_that_is_no_number_is_refused_by_name(tmp_path):
     atoms = read(structure)
     atoms.positions[3, 1] = np.nan
     atoms.write(structure)
-    _, errors = start(settings).communicate(timeout=120)
+    _, errors = start(settings).communicate(timeout=300)
     assert f"{structure}: positions is not finite: nan at [3, 1]" in errors
 
 
