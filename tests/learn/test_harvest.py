@@ -9,7 +9,7 @@ from ase import Atoms
 from allegro_dist.config import from_dict
 from allegro_dist.learn.harvest import Track, as_chosen, harvest, key_of
 from allegro_dist.learn.settings import HarvestSettings
-from allegro_dist.learn.tracks import times_of
+from allegro_dist.learn.tracks import times_of, with_open_vectors
 from allegro_dist.simulate.checkpoint import Checkpoint
 from allegro_dist.simulate.settings import Minimize, Nve, SimulationConfig, StructureSettings
 
@@ -96,3 +96,10 @@ def test_times_are_those_of_the_stages(ends, time):
     config = SimulationConfig(structure=StructureSettings(file="x"), model="m", stages=stages)
     checkpoint = Checkpoint({}, ends=ends) if ends else None
     assert times_of(np.array([80.0]), config, checkpoint)[0] == pytest.approx(time)
+
+
+def test_open_directions_have_the_vacuum_of_the_structure_given():
+    """A slab whose box LAMMPS has shrunk to its atoms, and whose periodic vectors a barostat has changed."""
+    slab = np.array([[5.5, 0, 0], [1.0, 5.5, 0], [0, 0, 3.0]])
+    found = with_open_vectors(slab, np.array([True, True, False]), np.diag([5.4, 5.4, 20.0]))
+    assert found.tolist() == [[5.5, 0, 0], [1.0, 5.5, 0], [0, 0, 20.0]]
