@@ -1,7 +1,7 @@
 """The command `allegro-dist`: finds the subcommand (commands/), runs it, and turns its errors into exit codes.
 
 Errors that a user can mend (configuration, data, checkpoint, archive; what the system says of a file) are one line on
-stderr and exit code 2; anything else is a fault of ours and keeps its traceback.
+stderr and exit code 2, or the error's own; anything else is a fault of ours and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from allegro_dist.one_voice import in_one_line, tell
+
 DESCRIPTION = "Strictly local E(3)-equivariant interatomic potentials, from training data to LAMMPS."
 
 
@@ -19,10 +21,11 @@ class Command(NamedTuple):
     module: str  # in allegro_dist/commands
     help: str
     mixed: bool = False  # options may stand anywhere among its arguments (argparse can't for commands with subcommands)
+    together: bool = False  # processes that mpiexec starts do it together
 
 
 COMMANDS = {
-    "train": Command("train", "train a potential, or go on with an interrupted run", mixed=True),
+    "train": Command("train", "train a potential, or go on with an interrupted run", mixed=True, together=True),
     "dataset": Command("dataset", "make a set of frames on disk for training, or look at one"),
     "evaluate": Command("evaluate", "errors of a run's best weights, or of an archive, on labelled frames"),
     "report": Command("report", "one HTML page on a potential or a committee: errors, uncertainty, dimers, crystals"),
@@ -30,7 +33,10 @@ COMMANDS = {
     "import": Command("import_model", "rewrite a trained model of nequip-allegro as a run or an archive of ours"),
     "inspect": Command("inspect", "print the model card of an archive"),
     "simulate": Command(
-        "simulate", "run a simulation in LAMMPS from a YAML file, or go on with one; also under mpiexec", mixed=True
+        "simulate",
+        "run a simulation in LAMMPS from a YAML file, or go on with one; also under mpiexec",
+        mixed=True,
+        together=True,
     ),
     "learn": Command("learn", "active learning: simulate, label what a committee is unsure of, train on", mixed=True),
     "analyse": Command("analyse", "one HTML page on a simulation: temperature, drift, pairs, diffusion, vibrations"),
@@ -38,6 +44,7 @@ COMMANDS = {
         "properties",
         "a crystal's properties: at rest, thermal expansion, melting point; also under mpiexec",
         mixed=True,
+        together=True,
     ),
     "plan": Command("plan", "predict time per step, efficiency and memory on many nodes"),
     "lmp": Command("lmp", "start the installed LAMMPS with pair style allegro loaded; also under mpiexec"),
@@ -74,19 +81,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(args.function(args))
     except (ValueError, RuntimeError, OSError) as error:
-        if (told := _in_one_line(error)) is None:
+        if (told := in_one_line(error)) is None:
             raise
-        print(f"allegro-dist: {told}", file=sys.stderr)
-        return 2
+        code = int(getattr(error, "exit_code", 2))
+        tell(told, code, together=_works_together(arguments[0], args))
+        return code
 
 
-def _in_one_line(error: Exception) -> str | None:
-    """An error that a user can mend; None: a fault of ours or of a library, which keeps its traceback."""
-    if type(error).__module__.startswith("allegro_dist"):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:  # of the system: no such file, no permission, a full disk
-        return ": ".join(map(str, filter(None, (error.filename, error.strerror))))
-    return None
+def _works_together(called: str, args: argparse.Namespace) -> bool:
+    """Whether processes that were started together join; what only prints does not."""
+    return COMMANDS[called].together and not args.print_config and not getattr(args, "dry_run", False)
 
 
 if __name__ == "__main__":

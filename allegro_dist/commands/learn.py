@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from allegro_dist.config import ConfigError, read_values
 from allegro_dist.learn.labeller import label_frame
 from allegro_dist.learn.labels import open_batch
-from allegro_dist.learn.processes import StoppedBySignal
 from allegro_dist.learn.settings import read_learning
 
-WAITING = 75
-"""Exit code when the loop ends until a job array has labelled frames (EX_TEMPFAIL)."""
 LABEL = "label"
 
 
@@ -37,15 +33,7 @@ def run(args: argparse.Namespace) -> int:
         for number in args.index:
             label_frame(config.label, batch, number)
         return 0
-    from allegro_dist.learn.labelling import WaitsForLabels
     from allegro_dist.learn.loop import learn  # draws, which those that only label need not wait for
 
-    try:
-        learn(config, ["learn", LABEL, path, *overrides])
-    except WaitsForLabels as waiting:
-        print(f"allegro-dist: {waiting}", file=sys.stderr)
-        return WAITING
-    except StoppedBySignal as stopped:
-        print(f"allegro-dist: {stopped}", file=sys.stderr)
-        return 128 + stopped.signal
+    learn(config, ["learn", LABEL, path, *overrides])
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from allegro_dist.commands.arguments import add_configuration, file_and_changes
 from allegro_dist.config import merged, read_values
@@ -31,15 +30,6 @@ def run(args: argparse.Namespace) -> int:
         return 0
     config = read_properties(values, source)
     from allegro_dist.properties.study import study  # loads torch and matplotlib
-    from allegro_dist.simulate.driver import Stopped
-    from allegro_dist.simulate.main_rank import FailedOnMain
 
-    try:
-        folder = study(config)
-    except Stopped as stopped:
-        print(f"allegro-dist: {stopped}", file=sys.stderr)
-        return 128 + 15
-    except FailedOnMain:
-        return 2
-    print(folder)
+    print(study(config))
     return 0

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 
 from allegro_dist.commands.arguments import add_configuration, file_and_changes
 from allegro_dist.config import merged, read_values
 from allegro_dist.documented import documented
-from allegro_dist.simulate.driver import Stopped, simulate
-from allegro_dist.simulate.main_rank import FailedOnMain
+from allegro_dist.simulate.driver import simulate
 from allegro_dist.simulate.script import input_script
 from allegro_dist.simulate.settings import read_simulation
 from allegro_dist.simulate.start import prepare
@@ -46,12 +43,5 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         print(input_script(config, prepare(config, None)), end="")
         return 0
-    try:
-        folder = simulate(config)
-    except Stopped as stopped:
-        print(f"allegro-dist: {stopped}", file=sys.stderr)
-        return 128 + 15
-    except FailedOnMain:
-        return 2
-    print(Path(folder))
+    print(simulate(config))
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +15,7 @@ from allegro_dist.potential import Potential
 from allegro_dist.training.checkpoint import load_run, read
 from allegro_dist.training.outcomes import write_sweep
 from allegro_dist.training.recovery import DivergedError
-from allegro_dist.training.run import Interrupted, train
+from allegro_dist.training.run import train
 from allegro_dist.training.several import PlannedRun, committee, grid, member_folders, train_all
 
 EXAMPLE_FRAMES = "frames.xyz"
@@ -47,18 +46,14 @@ def run(args: argparse.Namespace) -> int:
         config: RunConfig = from_dict(RunConfig, values, path or "command line")
         return config
 
-    try:
-        if args.print_config:
-            print(documented(configuration(data={"train": EXAMPLE_FRAMES})), end="")
-        elif args.members:
-            train_committee(committee(configuration(), args.members))
-        elif args.sweep:
-            train_grid(grid(args.sweep, configuration))
-        else:
-            train(configuration(), load_potential)
-    except Interrupted as interrupted:
-        print(f"allegro-dist: {interrupted}", file=sys.stderr)
-        return 128 + interrupted.signal
+    if args.print_config:
+        print(documented(configuration(data={"train": EXAMPLE_FRAMES})), end="")
+    elif args.members:
+        train_committee(committee(configuration(), args.members))
+    elif args.sweep:
+        train_grid(grid(args.sweep, configuration))
+    else:
+        train(configuration(), load_potential)
     return 0
 
 

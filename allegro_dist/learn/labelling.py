@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ LOG = "submit.log"
 
 class WaitsForLabels(RuntimeError):  # noqa: N818 (not a mistake of anyone's)
     """The loop ends until a job array has labelled some frames."""
+
+    exit_code = os.EX_TEMPFAIL
 
 
 def label_batch(settings: LabelSettings, batch: Batch, command: Sequence[str], processes: Processes) -> dict[str, Any]:

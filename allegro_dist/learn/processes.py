@@ -31,11 +31,11 @@ class LearningError(RuntimeError):
 
 
 class StoppedBySignal(RuntimeError):  # noqa: N818 (not a mistake of anyone's)
-    """The loop was stopped; `signal` is the signal's number."""
+    """The loop was stopped by a signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__("stopped; the same command goes on")
-        self.signal = number
+        self.exit_code = 128 + number
 
 
 class Processes:

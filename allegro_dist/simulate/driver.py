@@ -20,6 +20,7 @@ import ase.io
 
 from allegro_dist.config import ConfigError, dump, to_dict
 from allegro_dist.files import write_atomically
+from allegro_dist.one_voice import in_one_line
 from allegro_dist.simulate import script
 from allegro_dist.simulate.checkpoint import Checkpoint, SimulationError, read_checkpoint, write_checkpoint
 from allegro_dist.simulate.lammps_files import as_atoms, read_dump
@@ -37,6 +38,8 @@ BLOWN_UP = "blown_up.xyz"
 
 class Stopped(RuntimeError):  # noqa: N818 (not a mistake of anyone's)
     """A simulation was stopped by a signal, after a checkpoint."""
+
+    exit_code = 128 + signal.SIGTERM
 
 
 def simulate(config: SimulationConfig) -> Path:
@@ -185,7 +188,8 @@ class _Run:
             self.lmp.command(f"write_dump all custom {part.name} {columns} modify element {types} sort id")
             on_main(self.comm, lambda: self._write_blown_up(part))
         except Exception as error:
-            return f"The frame could not be saved ({error}); the last checkpoint is at step {self.checkpoint.step}"
+            reason = in_one_line(error) or error
+            return f"The frame could not be saved ({reason}); the last checkpoint is at step {self.checkpoint.step}"
         return f"The frame is in {self.folder / BLOWN_UP}"
 
     def _write_blown_up(self, part: Path) -> None:

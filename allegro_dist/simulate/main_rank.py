@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from allegro_dist.one_voice import in_one_line
 from allegro_dist.simulate.checkpoint import SimulationError
 
 
 class FailedOnMain(SimulationError):  # noqa: N818 (an echo of the error that rank 0 raises)
-    """Raised on the other ranks when rank 0 fails, who says why."""
+    """Raised on the other ranks when rank 0 fails, in its words."""
 
 
 def on_main(comm: Any, work: Callable[[], Any]) -> Any:
@@ -23,7 +24,8 @@ def on_main(comm: Any, work: Callable[[], Any]) -> Any:
             found = work()
         except Exception as error:
             failure = error
-    reason = comm.bcast(None if failure is None else str(failure))  # not every error can be sent
+    reason = None if failure is None else in_one_line(failure) or repr(failure)  # not every error can be sent
+    reason = comm.bcast(reason)
     if failure is not None:
         raise failure
     if reason is not None:

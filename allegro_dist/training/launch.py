@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import torch.distributed as dist
 
+from allegro_dist.one_voice import by_srun, num_started_by_mpi
+
 PATIENCE = timedelta(minutes=5)
 """How long processes wait for one another at the start."""
-_MPI_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 _FIRST_PORT, _NUM_PORTS = 20_000, 20_000  # for jobs of SLURM, one each
 
 
@@ -40,20 +41,10 @@ def find_launch() -> Launch:
         return Launch(
             int(environment["RANK"]), int(environment["WORLD_SIZE"]), int(environment.get("LOCAL_RANK", 0)), None
         )
-    started = max(int(environment.get(name, 1)) for name in _MPI_SIZES)
-    if _by_srun(environment, started):
+    started = num_started_by_mpi(environment)
+    if by_srun(environment, started):
         return _launch_of_slurm(environment)
     return _launch_of_mpi(started) if started > 1 else Launch(0, 1, 0, None)
-
-
-def _by_srun(environment: Mapping[str, str], started: int) -> bool:
-    """Whether srun started the process as one of several; not a mpirun inside a job, which starts its own number.
-
-    (srun may offer MPI's variables, too, but needs no MPI for what we do. SLURM_NTASKS and SLURM_PROCID are set in a
-    batch script as well, which is no task of a step.)
-    """
-    size = int(environment.get("SLURM_STEP_NUM_TASKS", 1))
-    return size > 1 and started in (1, size)
 
 
 def slurm_meeting_point(environment: Mapping[str, str]) -> tuple[str, int]:

@@ -30,11 +30,11 @@ from allegro_dist.versions import versions
 
 
 class Interrupted(RuntimeError):  # noqa: N818 (not a mistake of anyone's)
-    """Training was stopped by a signal, after writing its checkpoint; `signal` is the signal's number."""
+    """Training was stopped by a signal, after writing its checkpoint."""
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
-        self.signal = number
+        self.exit_code = 128 + number
 
 
 def train(config: RunConfig, load_potential: LoadPotential = checkpoint.load_run) -> Path:
