@@ -96,13 +96,14 @@ class Simulation:
     def last_frame(self) -> Atoms | None:
         """Of the trajectory, without reading the others in extxyz."""
         extended, last = self.folder / EXTENDED, _last_saved(self.checkpoint)
-        saved_last = self.finished or not read_dump(self.folder / FRAMES, last)
-        if saved_last and extended.exists() and extended.stat().st_size:
+        if not self.finished and (fresh := read_dump(self.folder / FRAMES, last)):
+            return as_atoms(fresh[-1])
+        if extended.exists() and extended.stat().st_size:
             atoms = ase.io.read(extended, index=-1, format="extxyz", parallel=False)
             assert isinstance(atoms, Atoms)  # a list only where an index asks for one
             return atoms
-        frames = list(read_trajectory(self.folder, self.checkpoint))
-        return frames[-1] if frames else None
+        saved = [frame for frame in read_dump(self.folder / DUMP) if frame.step <= last]
+        return as_atoms(saved[-1]) if saved else None
 
 
 def read_folder(folder: Path) -> Simulation:
