@@ -40,7 +40,7 @@ class Outputs:
         self.folder, self.tables, self.extended = folder, tuple(tables), extended
         self.trajectory = EXTENDED if extended else DUMP
         self.written = {name: written.get(name, Written()) for name in (*(t.file for t in tables), self.trajectory)}
-        self.positions: dict[str, int] = {}  # in the files of LAMMPS: what was taken before, by names of ours
+        self.positions: dict[str, int] = {}  # in the files of LAMMPS: what was taken before
         for name, (size, _) in self.written.items():
             (folder / name).touch()
             os.truncate(folder / name, size)
@@ -50,8 +50,11 @@ class Outputs:
 
         Raises FileError for a file that can't be written, by LAMMPS or here.
         """
+        rows: dict[str, list[list[str]]] = {}  # by files of LAMMPS, some of which are of several tables
         for table in self.tables:
-            self._collect_rows(table)
+            if table.source not in rows:
+                rows[table.source] = self._new_rows(table)
+            self._collect_rows(table, rows[table.source])
         self._refuse_lost_lines(step)
         self._collect_frames()
         return self.written
@@ -64,10 +67,13 @@ class Outputs:
             log = self.folder / thermo.source
             raise FileError(f"{log}: expected the line of step {due}, but the last one is of {last}: is the disk full?")
 
-    def _collect_rows(self, table: Table) -> None:
+    def _new_rows(self, table: Table) -> list[list[str]]:
+        position = self.positions.get(table.source, 0)
+        rows, self.positions[table.source] = new_rows(self.folder / table.source, position, len(table.head))
+        return rows
+
+    def _collect_rows(self, table: Table, rows: Sequence[Sequence[str]]) -> None:
         size, last = self.written[table.file]
-        rows, position = new_rows(self.folder / table.source, self.positions.get(table.file, 0), len(table.head))
-        self.positions[table.file] = position
         fresh = list(table.behind(last, rows))
         text = ("" if size else table.first_line) + "".join(map(table.line, fresh))
         last = int(fresh[-1][0]) if fresh else last
@@ -75,8 +81,7 @@ class Outputs:
 
     def _collect_frames(self) -> None:
         _, last = self.written[self.trajectory]
-        frames, position = new_frames(self.folder / FRAMES, self.positions.get(self.trajectory, 0), last)
-        self.positions[self.trajectory] = position
+        frames, self.positions[FRAMES] = new_frames(self.folder / FRAMES, self.positions.get(FRAMES, 0), last)
         text = "".join(_extended(frame) if self.extended else frame.text for frame in frames)
         last = frames[-1].step if frames else last
         self.written[self.trajectory] = Written(_append(self.folder / self.trajectory, text), last)
