@@ -93,10 +93,11 @@ def read_frames(paths: Sequence[str], group_key: str | None = None) -> list[Fram
 
 
 def predict(committee: Committee, frames: Sequence[Frame]) -> Predictions:
-    """Evaluate all frames by all models."""
+    """Evaluate all frames by all models; raises DataError for a frame that they can't be asked of."""
     structures = [frame.structure for frame in frames]
-    results = [list(_results(member, structures)) for member in committee.members]
     types = [find_types(s, committee.type_names) for s in structures]
+    shortest = shortest_distances(structures, types, committee.cutoffs)
+    results = [list(_results(member, structures)) for member in committee.members]
     shifts = np.array(committee.cards[0]["per_type_shift"])
     return Predictions(
         type_names=committee.type_names,
@@ -112,7 +113,7 @@ def predict(committee: Committee, frames: Sequence[Frame]) -> Predictions:
         energy=np.array([[r["energy"] for r in of_model] for of_model in results]),
         forces=np.stack([np.concatenate([r["forces"] for r in of_model]) for of_model in results]),
         stress=np.stack([np.stack([_stress(r) for r in of_model]) for of_model in results]),
-        shortest=shortest_distances(structures, types, committee.cutoffs),
+        shortest=shortest,
     )
 
 
