@@ -23,22 +23,35 @@ def replacing(path: Path, writer: str = "") -> Iterator[Path]:
 
     Raises FileError for an OSError of the block or of what follows; the temporary file is removed then.
     """
+    with _temporary(path, writer) as part:
+        yield part
+        sync(part)
+        os.replace(part, path)
+    # Not every file system lets a folder be synced, and the file is whole either way.
+    with contextlib.suppress(OSError):
+        sync(path.parent)
+
+
+def check_writable(path: Path) -> None:
+    """Raise FileError where `replacing` would do so after all the work: no such folder, say, or no permission."""
+    with _temporary(path) as part:
+        part.touch()
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, writer: str = "") -> Iterator[Path]:
+    """A name beside `path`, gone when the block ends; raises FileError for an OSError of the block."""
     if path.is_dir():
         raise FileError(f"{path}: can't be written: it is a folder; expected the name of a file")
     part = path.with_name(f"{path.name}{writer}.part")
     try:
         yield part
-        sync(part)
-        os.replace(part, path)
     except OSError as error:
         before = "; the previous one is untouched" if path.exists() else ""
         raise FileError(f"{path}: can't be written: {error.strerror or error}{before}") from error
     finally:
         with contextlib.suppress(OSError):  # the error that matters is told already
             part.unlink(missing_ok=True)
-    # Not every file system lets a folder be synced, and the file is whole either way.
-    with contextlib.suppress(OSError):
-        sync(path.parent)
 
 
 def write_atomically(path: Path, content: bytes | str, writer: str = "") -> None:

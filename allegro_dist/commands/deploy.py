@@ -19,6 +19,7 @@ from allegro_dist.data.graph import Graph, build_graph
 from allegro_dist.deploy.archive import load_archive, save_archive
 from allegro_dist.deploy.tables import Probe, choose_tables
 from allegro_dist.engine import Engine
+from allegro_dist.files import check_writable
 from allegro_dist.potential import Potential, in_dtype, pair_cutoffs
 from allegro_dist.training.checkpoint import load_run, run_results
 from allegro_dist.training.several import member_folders
@@ -55,14 +56,14 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     output, members = Path(args.output), member_folders(Path(args.run))
-    if not members:
-        _deploy(Path(args.run), output, args)
-        return 0
     numbers = [member.name.removeprefix("member") for member in members]
-    archives = [output.with_name(f"{output.stem}{number}{output.suffix}") for number in numbers]
-    for member, archive in zip(members, archives, strict=True):
-        types = _deploy(member, archive, args)
-    print(f"pair_coeff * * {' '.join(map(str, archives))} {' '.join(types)}")
+    archives = [output.with_name(f"{output.stem}{number}{output.suffix}") for number in numbers] or [output]
+    for archive in archives:
+        check_writable(archive)
+    for run, archive in zip(members or [Path(args.run)], archives, strict=True):
+        types = _deploy(run, archive, args)
+    if members:
+        print(f"pair_coeff * * {' '.join(map(str, archives))} {' '.join(types)}")
     return 0
 
 

@@ -17,7 +17,7 @@ from ase.calculators.calculator import Calculator
 from allegro_dist.analysis.crystal import CrystalError, relaxed_crystal
 from allegro_dist.config import ConfigError, dump
 from allegro_dist.data.structure import read_atoms
-from allegro_dist.files import write_atomically, write_json
+from allegro_dist.files import check_writable, write_atomically, write_json
 from allegro_dist.properties.expansion import check_shape, expansion_part, expansion_simulations
 from allegro_dist.properties.melting import melting_part, melting_simulation, write_structure
 from allegro_dist.properties.settings import CrystalSettings, PropertiesConfig
@@ -55,8 +55,8 @@ class Task(NamedTuple):
 def study(config: PropertiesConfig) -> Path:
     """Do all sections, or go on with a study; returns its folder, with report.html, results.json and the pictures.
 
-    Raises ConfigError, DataError, ArchiveError, and CrystalError for what can't be relaxed, before anything is
-    simulated; SimulationError and Stopped as simulate does. Ranks but the first raise FailedOnMain for what fails
+    Raises ConfigError, DataError, ArchiveError, FileError, and CrystalError for what can't be relaxed, before anything
+    is simulated; SimulationError and Stopped as simulate does. Ranks but the first raise FailedOnMain for what fails
     there.
     """
     from mpi4py import MPI
@@ -67,7 +67,7 @@ def study(config: PropertiesConfig) -> Path:
     def crystal() -> Crystal:  # asked for by rank 0 alone
         return _read(config)
 
-    at_rest = on_main(comm, lambda: _begin(config, crystal()))
+    at_rest = on_main(comm, lambda: _begin(config, crystal))
     tasks = list(_tasks(config, crystal, at_rest))
     on_main(comm, lambda: _check(tasks))
     parts: dict[str, Part] = {}
@@ -85,12 +85,14 @@ def _read(config: PropertiesConfig) -> Crystal:
     return Crystal(read_crystal(config.structure, committee), committee.members[0], float(committee.cutoffs.max()))
 
 
-def _begin(config: PropertiesConfig, crystal: Crystal) -> Atoms:
+def _begin(config: PropertiesConfig, read: Callable[[], Crystal]) -> Atoms:
     """Make the folder and what the simulations start from; returns the crystal at rest."""
+    Path(config.dir).mkdir(parents=True, exist_ok=True)
+    check_writable(Path(config.dir) / PAGE)
+    crystal = read()
     at_rest = _at_rest(config, crystal)
     if config.expansion is not None:
         check_shape(config, config.expansion, crystal.atoms, at_rest)
-    Path(config.dir).mkdir(parents=True, exist_ok=True)
     dump(config, Path(config.dir) / "config.yaml")
     if config.melting is not None:
         write_structure(config, config.melting)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ase import Atoms
 
+from allegro_dist.files import check_writable
 from allegro_dist.report.committee import Committee, open_committee
 from allegro_dist.report.crystals import crystal_properties, read_crystal
 from allegro_dist.report.dimers import dimer_curves
@@ -46,8 +47,11 @@ def write_evaluation(
         group_key: of ASE's info, which names a frame's group; None: config_type or group.
         say: is told what is being computed.
 
-    Returns: the parts that were left out, and why.  Raises DataError, ArchiveError and CheckpointError, as they say.
+    Returns: the parts that were left out, and why.  Raises FileError, DataError, ArchiveError and CheckpointError, as
+    they say.
     """
+    for file in filter(None, (page, json_file)):
+        check_writable(file)
     committee = open_committee(models, device)
     frames = read_frames(data, group_key)
     structures = {path: read_crystal(path, committee) for path in crystals}

@@ -45,6 +45,11 @@ def test_missing_structure_is_named(tmp_path, capsys):
     assert "silicon.xyz" in refused(settings, capsys)
 
 
+def test_folder_that_cannot_be_written_is_named_before_the_crystal_is_read(tmp_path, capsys):
+    settings = write_study(tmp_path, structure="nowhere.cif", dir=str(tmp_path / "silicon.xyz" / "study"))
+    assert f"{tmp_path / 'silicon.xyz' / 'study'}: Not a directory" in refused(settings, capsys)
+
+
 def test_type_that_the_archive_lacks_is_named(tmp_path, capsys):
     settings = write_study(tmp_path, model=str(ARCHIVE), commands=[])
     bulk("Cu", cubic=True).write(tmp_path / "silicon.xyz")
