@@ -22,6 +22,11 @@ def run(tmp_path_factory):
         atoms.get_forces(), atoms.get_stress()
         frames.append(atoms)
     write(folder / "train.xyz", frames)
+    assert main(["dataset", "build", str(folder / "near.h5"), str(folder / "train.xyz"), "--r-max", "3"]) == 0
+    foreign = frames[0].copy()
+    foreign.symbols[1] = "Au"
+    foreign.calc = frames[0].calc
+    write(folder / "foreign.xyz", [frames[0], foreign])
     (folder / "config.yaml").write_text(
         f"data: {{train: {folder / 'train.xyz'}}}\nrun: {{dir: {folder / 'run'}}}\n"
         "model: {num_scalar_features: 8, num_tensor_features: 4, l_max: 1, r_max: 4.0}\ntraining: {max_epochs: 3}\n"
@@ -90,12 +95,19 @@ def test_dataset_info_tells_of_a_set_and_of_what_is_wrong(run, capsys):
             ["train", "data.train=FRAMES", "model.r_max=0.5"],
             "no two atoms of the training frames are within",
         ),
+        *(
+            (["train", "data.train=SET", f"model.r_max={r_max}", "model.avg_num_neighbors=9", "data.val=0.2"], "no two")
+            for r_max in ("0.5", "2.0")
+        ),
+        (["report", "RUN", "--data", "FOREIGN", "-o", "RUN.html"], "foreign.xyz, frame 1: atom of type 'Au', but the"),
+        (["report", "nowhere", "--data", "FRAMES", "-o", "no/r.html"], "no/r.html: can't be written: No such file"),
+        (["deploy", "nowhere", "-o", "FRAMES/model.pth"], "train.xyz/model.pth: can't be written: Not a directory"),
         (["train", "data.train=FRAMES", "run.dir=FRAMES"], "train.xyz: File exists"),
         (["evaluate", "RUN", "FRAMES", "--json", "."], ".: can't be written: it is a folder"),
     ],
 )
 def test_error_is_one_line_that_names_the_thing(run, arguments, message, capsys):
-    names = {"FRAMES": run / "train.xyz", "RUN": run / "run"}
+    names = {"FRAMES": run / "train.xyz", "RUN": run / "run", "SET": run / "near.h5", "FOREIGN": run / "foreign.xyz"}
     for word, path in names.items():
         arguments = [argument.replace(word, str(path)) for argument in arguments]
     assert main(arguments) == 2

@@ -35,6 +35,9 @@ class Graphs(Protocol):
 
     def __len__(self) -> int: ...
 
+    def has_edges(self) -> bool:
+        """Whether any two atoms are neighbors."""
+
     def expect(self, indices: Sequence[int]) -> None:
         """Prepare for a batch of these frames, without waiting."""
 
@@ -154,6 +157,9 @@ class GraphList:
 
     def __len__(self) -> int:
         return len(self.graphs)
+
+    def has_edges(self) -> bool:
+        return any(g.num_edges for g in self.graphs)
 
     def expect(self, indices: Sequence[int]) -> None:
         """They are here."""

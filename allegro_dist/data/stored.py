@@ -181,6 +181,9 @@ class StoredGraphs:
     def __len__(self) -> int:
         return len(self.frames)
 
+    def has_edges(self) -> bool:
+        return any(edges_of_atom.any() for _, edges_of_atom in self._all_atoms())
+
     def expect(self, indices: Sequence[int]) -> None:
         self.frames.file.expect(self.frames.file.frames[self.frames.indices[indices]])
 

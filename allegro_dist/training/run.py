@@ -98,7 +98,7 @@ def _open(config: RunConfig, ranks: Ranks, load_potential: LoadPotential) -> tup
     type_names = _type_names(config, frames, state, source)
     cutoffs, dtype = pair_cutoffs(config.model, type_names), DTYPES[config.model.dtype]
     train_graphs, val_graphs = (part.graphs(type_names, cutoffs, dtype) for part in (frames.train, frames.val))
-    if not train_graphs.num_edges.any():
+    if not train_graphs.has_edges():
         raise DataError(f"no two atoms of the training frames are within model.r_max = {config.model.r_max:g} Angstrom")
     if state:
         potential, statistics = checkpoint.build_from(state), checkpoint.statistics_of(state)
