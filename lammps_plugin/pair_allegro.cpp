@@ -59,16 +59,20 @@ PairAllegro::PairAllegro(LAMMPS *lmp) : Pair(lmp) {
 }
 
 PairAllegro::~PairAllegro() {
-  if (!allocated) return;
-  memory->destroy(setflag);
-  memory->destroy(cutsq);
+  deallocate();
 }
 
 void PairAllegro::allocate() {
-  if (allocated) return;
   allocated = 1;
   memory->create(setflag, atom->ntypes + 1, atom->ntypes + 1, "pair:setflag");
   memory->create(cutsq, atom->ntypes + 1, atom->ntypes + 1, "pair:cutsq");
+}
+
+void PairAllegro::deallocate() {
+  if (!allocated) return;
+  allocated = 0;
+  memory->destroy(setflag);
+  memory->destroy(cutsq);
 }
 
 /* ---------------------------------------------------------------------- */
@@ -79,10 +83,11 @@ void PairAllegro::settings(int narg, char **arg) {
   } catch (const std::exception &exception) {
     error->all(FLERR, "pair_style allegro: {}", exception.what());
   }
+  deallocate();  // archives are opened as the settings say: LAMMPS asks for another pair_coeff
 }
 
 void PairAllegro::coeff(int narg, char **arg) {
-  allocate();
+  deallocate();  // who goes on after an error here has no coefficients
   const auto units = allegro_dist::units_of(update->unit_style);
   if (!units)
     error->all(
@@ -138,14 +143,23 @@ void PairAllegro::map_types(int num_elements, char **names) {
   types_.model_type.assign(num_elements + 1, -1);
   for (int i = 1; i <= num_elements; ++i) {
     const std::string name = names[i - 1];
-    if (name == "NULL") continue;  // left to another style of a hybrid
+    if (name == "NULL") continue;  // left to another style
     const auto found = std::find(known.begin(), known.end(), name);
     if (found == known.end())
       error->all(FLERR, "pair_coeff: element '{}' of LAMMPS type {} is not in archive '{}', whose types are: {}", name,
                  i, committee_.path(0), joined(known));
     types_.model_type[i] = static_cast<int>(found - known.begin());
   }
+  const auto is_ours = [](int type) { return type >= 0; };
+  if (std::none_of(types_.model_type.begin(), types_.model_type.end(), is_ours))
+    error->all(FLERR, "pair_coeff: pair style allegro needs an element for one LAMMPS type at least, got NULL for all");
+  if (force->pair == this && !std::all_of(types_.model_type.begin() + 1, types_.model_type.end(), is_ours))
+    error->all(FLERR,
+               "pair_coeff: NULL leaves a LAMMPS type to another style of pair_style hybrid, but pair style "
+               "allegro is alone; expected an element for each of the {} LAMMPS types",
+               num_elements);
   types_.length_unit = units_.length;
+  allocate();
   types_.cutoff_square.assign((num_elements + 1) * (num_elements + 1), 0.0);
   for (int i = 1; i <= num_elements; ++i)
     for (int j = 1; j <= num_elements; ++j) {
@@ -181,9 +195,6 @@ void PairAllegro::setup() {
 }
 
 double PairAllegro::init_one(int i, int j) {
-  if (!setflag[std::min(i, j)][std::max(i, j)])
-    error->all(FLERR, "pair style allegro: pair of LAMMPS types {} {} has no elements; NULL is for hybrid styles", i,
-               j);
   const int a = types_.model_type[i], b = types_.model_type[j];
   const auto &model = committee_.member(0);
   return std::max(model.cutoff(a, b), model.cutoff(b, a)) / units_.length;  // LAMMPS's own pair cutoff is symmetric

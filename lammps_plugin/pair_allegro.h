@@ -50,6 +50,7 @@ class PairAllegro : public Pair {
   };
 
   void allocate();
+  void deallocate();
   void open_archives(const std::vector<std::string> &paths);
   void map_types(int num_elements, char **names);
   void report(int member) const;

@@ -233,5 +233,8 @@ void *PairAllegro::extract(const char *name, int &dim) {
 
 void *PairAllegro::extract_peratom(const char *name, int &num_columns) {
   num_columns = 0;
-  return strcmp(name, "deviation") == 0 && committee_.size() > 1 ? deviation_.per_atom() : nullptr;
+  if (strcmp(name, "deviation") != 0) return nullptr;
+  if (committee_.size() == 1)
+    error->all(FLERR, "pair style allegro: a deviation is that of several archives' forces, but pair_coeff names one");
+  return deviation_.per_atom();
 }

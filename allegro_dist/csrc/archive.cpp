@@ -16,9 +16,15 @@ namespace {
 constexpr int format_version = 2;
 
 std::string content_of(const std::string &path) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;  // the status says enough
+  const auto status = fs::status(path, ignored);
+  const auto refuse = [&](const std::string &why) { throw std::runtime_error("archive '" + path + "' " + why); };
+  if (fs::is_directory(status)) refuse("is a folder, expected a file written by `allegro-dist deploy`");
+  // Opening something else, a pipe say, might wait for ever.
+  if (fs::exists(status) && !fs::is_regular_file(status)) refuse("is no regular file");
   std::ifstream file(path, std::ios::binary);
-  if (!std::filesystem::is_regular_file(path) || !file)
-    throw std::runtime_error("archive '" + path + "' does not exist or is not readable");
+  if (!file) refuse("does not exist or is not readable");
   return {std::istreambuf_iterator<char>(file), {}};
 }
 

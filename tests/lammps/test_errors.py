@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.lammps import lennard_jones
 from tests.lammps.lammps_run import start_lmp
+from tests.lammps.test_shared_processes import run_python
 
 BOX = """\
 {head}
@@ -42,7 +45,13 @@ def test_wrong_number_of_elements_is_told(lj_archive, tmp_path):
 
 
 def test_null_element_without_hybrid_is_refused(lj_archive, tmp_path):
-    assert "pair" in failure(tmp_path, coeff(lj_archive, "Ar NULL")).lower()
+    text = failure(tmp_path, coeff(lj_archive, "Ar NULL"))
+    assert "NULL leaves a LAMMPS type to another style of pair_style hybrid" in text and "each of the 2" in text
+
+
+def test_null_for_all_types_is_refused(lj_archive, tmp_path):
+    pair = f"pair_style hybrid/overlay allegro zero 5.0\npair_coeff * * zero\npair_coeff * * allegro {lj_archive}"
+    assert "an element for one LAMMPS type at least, got NULL for all" in failure(tmp_path, f"{pair} NULL NULL")
 
 
 def test_unknown_keyword_names_the_known(lj_archive, tmp_path):
@@ -78,6 +87,16 @@ def test_evaluator_that_cannot_run_the_archive_is_told(lj_archive, tmp_path):
 
 def test_missing_archive_is_told(tmp_path):
     assert "archive 'nowhere.pth' does not exist" in failure(tmp_path, coeff("nowhere.pth"))
+
+
+def test_folder_in_the_place_of_an_archive_is_told(tmp_path):
+    (tmp_path / "run.pth").mkdir()
+    assert "archive 'run.pth' is a folder, expected a file written by" in failure(tmp_path, coeff("run.pth"))
+
+
+def test_pipe_in_the_place_of_an_archive_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pth")
+    assert "archive 'pipe.pth' is no regular file" in failure(tmp_path, coeff("pipe.pth"))
 
 
 def test_truncated_archive_is_told(lj_archive, tmp_path):
@@ -116,6 +135,56 @@ def test_failed_self_check_names_error_and_tolerance(tmp_path):
     text = failure(tmp_path, coeff("wrong.pth"))
     assert "self-check of archive 'wrong.pth' failed on cpu" in text
     assert "deviate by 0.001 eV (tolerance 1e-12)" in text
+
+
+AGAIN = "write_restart r.restart\nclear\nread_restart r.restart\n"
+
+
+@pytest.mark.parametrize(
+    "pair, message",
+    [
+        ("pair_style allegro block\n", "pair_style allegro: keyword 'block' needs a value"),
+        ("pair_style allegro committee median\n", "committee must be mean or first, got median"),
+        ("pair_coeff * * {} Si O", "Pair_coeff command without a pair style"),
+        ("pair_style allegro", "All pair coeffs are not set"),
+        ("pair_style allegro\npair_coeff * *", "pair style allegro expects * * archive ... element ..."),
+        ("pair_style allegro\npair_coeff 1 2 {} Si O", "must start with * * for pair style allegro"),
+        ("pair_style allegro\npair_coeff * * {} Si O\npair_style allegro device cpu", "All pair coeffs are not set"),
+        ("pair_style allegro\npair_coeff * * {} Si O\n" + AGAIN, "Must re-specify non-restarted pair style (allegro)"),
+        ("pair_style hybrid allegro zero 5\npair_coeff * * {} Si O", "Expected hybrid sub-style instead of"),
+        ("pair_style allegro\npair_coeff * * {} Si O\npair_write 1 1 9 r 1 5 a b", "does not support pair_write"),
+        (
+            "pair_style allegro\npair_coeff * * {} Si O\nfix spread all pair 1 allegro deviation 1",
+            "a deviation is that of several archives' forces, but pair_coeff names one",
+        ),
+    ],
+)
+def test_command_that_makes_no_sense_is_refused(pair, message, archives, tmp_path):
+    text = failure(tmp_path, pair.format(archives["float64"]))
+    assert message in text and text.count("ERROR") == 1
+
+
+ON_AFTER_AN_ERROR = """\
+def error(command):
+    try:
+        lmp.command(command)
+    except Exception as error:
+        return str(error)
+
+lmp = start(world)
+lmp.commands_string(open("in.box").read())
+for archive, elements in (("nowhere.pth", "Si O"), ("{archive}", "Si Xx")):
+    assert error("pair_coeff * * {archive} Si O") is None and error("run 0") is None
+    assert "pair_coeff" in error(f"pair_coeff * * {{archive}} {{elements}}")
+    assert "pair coeffs are not set" in error("run 0")
+"""
+
+
+def test_program_that_goes_on_after_an_error_has_no_coefficients(archives, tmp_path):
+    """It crashed: the archive before was closed, its coefficients still said to be set."""
+    box = BOX.format(head="units metal", pair="pair_style allegro").removesuffix("run 0\n")
+    (tmp_path / "in.box").write_text(box)
+    run_python(tmp_path, ON_AFTER_AN_ERROR.format(archive=archives["float64"]), 2)
 
 
 def test_newton_off_is_refused(lj_archive, tmp_path):
