@@ -60,6 +60,25 @@ def write_atomically(path: Path, content: bytes | str, writer: str = "") -> None
         file.write(content.encode() if isinstance(content, str) else content)
 
 
+def append(path: Path, text: str) -> int:
+    """Append to a file, or begin it, and bring that to disk; returns the file's size.  Raises FileError."""
+    with writing_to(path), open(path, "ab") as file:
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
+        return file.tell()
+
+
+@contextlib.contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Raise FileError for an OSError of the block, which need not name what was written to."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise FileError(f"{path}: can't be written: {reason}; the last checkpoint is untouched") from error
+
+
 def write_json(path: Path, values: Any) -> None:
     """Write plain values as indented JSON, as `replacing` does."""
     write_atomically(path, json.dumps(values, indent=1) + "\n")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import ase.io
 
-from allegro_dist.files import FileError
+from allegro_dist.files import FileError, append
 from allegro_dist.simulate.lammps_files import LammpsFrame, as_atoms, new_frames, new_rows
 from allegro_dist.simulate.tables import Table
 
@@ -77,29 +77,17 @@ class Outputs:
         fresh = list(table.behind(last, rows))
         text = ("" if size else table.first_line) + "".join(map(table.line, fresh))
         last = int(fresh[-1][0]) if fresh else last
-        self.written[table.file] = Written(_append(self.folder / table.file, text), last)
+        self.written[table.file] = Written(append(self.folder / table.file, text), last)
 
     def _collect_frames(self) -> None:
         _, last = self.written[self.trajectory]
         frames, self.positions[FRAMES] = new_frames(self.folder / FRAMES, self.positions.get(FRAMES, 0), last)
         text = "".join(_extended(frame) if self.extended else frame.text for frame in frames)
         last = frames[-1].step if frames else last
-        self.written[self.trajectory] = Written(_append(self.folder / self.trajectory, text), last)
+        self.written[self.trajectory] = Written(append(self.folder / self.trajectory, text), last)
 
 
 def _extended(frame: LammpsFrame) -> str:
     text = io.StringIO()
     ase.io.write(text, as_atoms(frame), format="extxyz", parallel=False)  # rank 0 alone is here
     return text.getvalue()
-
-
-def _append(path: Path, text: str) -> int:
-    """Append and bring to disk; returns the size of the file.  Raises FileError."""
-    try:
-        with open(path, "ab") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-            return file.tell()
-    except OSError as error:  # which does not name the file
-        raise FileError(f"{path}: can't be written: {error.strerror}; the last checkpoint is untouched") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from allegro_dist.config import ConfigError
-from allegro_dist.files import write_atomically
+from allegro_dist.files import append, write_atomically, writing_to
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -25,21 +25,23 @@ class RunLog:
         self.writes = writes
         self.records = [r for r in _read(self.path) if r["epoch"] <= epoch]
         self.board: SummaryWriter | None = None
+        self.events = folder / "tensorboard"
         if writes and tensorboard:
-            self.board = require_tensorboard()(str(folder / "tensorboard"), purge_step=epoch + 1)
+            with writing_to(self.events):
+                self.board = require_tensorboard()(str(self.events), purge_step=epoch + 1)
         if writes:
             write_atomically(self.path, "".join(map(_line, self.records)))
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add the record of a validation."""
+        """Add the record of a validation.  Raises FileError, as opening does."""
         self.records.append(record)
         if self.writes:
-            with open(self.path, "a") as file:
-                file.write(_line(record))
+            append(self.path, _line(record))
         if self.board is not None:
-            for name, value in _scalars(record):
-                self.board.add_scalar(name, value, record["epoch"])
-            self.board.flush()
+            with writing_to(self.events):
+                for name, value in _scalars(record):
+                    self.board.add_scalar(name, value, record["epoch"])
+                self.board.flush()
 
     def close(self) -> None:
         if self.board is not None:
