@@ -89,7 +89,7 @@ def oracle_frames(config: LearningConfig, folder: Path, seed: int) -> list[Atoms
 
 def dynamics_of(simulation: SimulationConfig) -> list[Dynamics]:
     """Its stages; ends the program where one is none that the oracle can run."""
-    stages = [stage for stage in simulation.stages if isinstance(stage, Dynamics)]
+    stages: list[Dynamics] = [stage for stage in simulation.stages if isinstance(stage, Dynamics)]
     if len(stages) < len(simulation.stages):
         sys.exit("simulations: expected stages of dynamics only, got one that minimizes")
     return stages

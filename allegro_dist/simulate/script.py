@@ -21,7 +21,6 @@ from allegro_dist.simulate.settings import (
     Npt,
     Nvt,
     SimulationConfig,
-    Stage,
 )
 from allegro_dist.simulate.tables import table_commands
 
@@ -142,7 +141,7 @@ def write_checkpoint(file: str) -> list[str]:
     return [f"write_restart {file}"]
 
 
-def end_stage(stage: Stage, number: int) -> list[str]:
+def end_stage(stage: Minimize | Dynamics, number: int) -> list[str]:
     """Take the stage's fixes away."""
     if isinstance(stage, Minimize):
         return [f"unfix        cell{number}"] if stage.cell != "fixed" else []
