@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import fcntl
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,9 +65,12 @@ class Processes:
     def run(self, arguments: Sequence[str], log: Path, launcher: str = "") -> int:
         """Run `allegro-dist ARGUMENTS` to its end, output in a file; returns its exit code.
 
+        The launcher is this Python environment's own where it has one, activated or not: pip's mpiexec and not another
+        MPI's that the machine has, too (Debian's quantum-espresso brings one).
+
         Raises StoppedBySignal also where the command alone got the signal, as the steps of a job of SLURM do.
         """
-        code = self._wait(self._start([*shlex.split(launcher), *PROGRAM, *arguments], log))
+        code = self._wait(self._start([*_found_beside_python(shlex.split(launcher)), *PROGRAM, *arguments], log))
         if code == STOPPED:
             raise StoppedBySignal(signal.SIGTERM)
         return code
@@ -143,9 +147,16 @@ def only_one(folder: Path) -> Iterator[int]:
 
 
 def last_words(log: Path) -> str:
-    """The last line that a process wrote."""
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    """The last line that a process wrote, but for rules and the like."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if any(map(str.isalnum, line))]
     return lines[-1].removeprefix("allegro-dist: ") if lines else "it said nothing"
+
+
+def _found_beside_python(command: Sequence[str]) -> list[str]:
+    if not command:
+        return []
+    program, *arguments = command
+    return [shutil.which(program, path=str(Path(sys.executable).parent)) or program, *arguments]
 
 
 def _end_with_parent() -> None:

@@ -16,7 +16,7 @@ from allegro_dist.config import load, read_values
 from allegro_dist.deploy.archive_file import read_model_card
 from allegro_dist.learn import loop
 from allegro_dist.learn.labels import LabelFolder
-from allegro_dist.learn.processes import LearningError, Processes
+from allegro_dist.learn.processes import LearningError, Processes, only_one
 from allegro_dist.learn.settings import read_learning
 from allegro_dist.training import run
 from allegro_dist.training.checkpoint import run_results
@@ -192,6 +192,23 @@ def test_step_that_a_signal_stopped_ends_the_loop_as_if_it_had_got_it(tmp_path, 
 
 
 def test_step_that_fails_is_named_with_its_last_words(patched, tmp_path):
-    config = write_settings(tmp_path, launch={"train": "sh -c 'echo no GPU here; exit 3'"})
+    config = write_settings(tmp_path, launch={"train": "sh -c 'echo no GPU here; echo -----; exit 3'"})
     with pytest.raises(LearningError, match=r"train of round-000 failed \(3\): no GPU here"):
         learn(config)
+
+
+def test_launcher_is_that_of_the_environment_though_it_is_not_activated(monkeypatch, tmp_path):
+    """A machine may have another MPI's mpiexec, which starts processes that do not know of one another."""
+    for folder in ("environment", "machine"):
+        (tmp_path / folder).mkdir()
+        launcher = tmp_path / folder / "mpiexec"
+        launcher.write_text(f"#!/bin/sh\necho that of the {folder}: $1 $2\n")
+        launcher.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'machine'}:/usr/bin:/bin")
+    monkeypatch.setattr("sys.executable", str(tmp_path / "environment" / "python"))
+    log = tmp_path / "log"
+    with only_one(tmp_path) as lock, Processes(lock) as processes:
+        assert processes.run([], log, "mpiexec -n 2") == 0
+        (tmp_path / "environment" / "mpiexec").unlink()
+        assert processes.run([], log, "mpiexec -n 3") == 0
+    assert log.read_text().splitlines() == ["that of the environment: -n 2", "that of the machine: -n 3"]
