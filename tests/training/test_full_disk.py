@@ -28,8 +28,10 @@ def whole(data, tmp_path_factory) -> Path:
     return train(small_run(tmp_path_factory.mktemp("whole"), data))
 
 
-@pytest.mark.parametrize("limit, file", [(3_000, "metrics.jsonl"), (100_000, "last.ckpt")])
-def test_run_goes_on_to_the_bit_when_there_is_room_again(data, whole, tmp_path, limit, file):
+@pytest.mark.parametrize(
+    "limit, file, kept", [(3_000, "metrics.jsonl", "last checkpoint"), (100_000, "last.ckpt", "previous one")]
+)
+def test_run_goes_on_to_the_bit_when_there_is_room_again(data, whole, tmp_path, limit, file, kept):
     """Full is here a limit to the size of files, from the validation of the third epoch on."""
     config, before = small_run(tmp_path, data), resource.getrlimit(resource.RLIMIT_FSIZE)
     real, checkpoints = Trainer.validate, []
@@ -43,7 +45,7 @@ def test_run_goes_on_to_the_bit_when_there_is_room_again(data, whole, tmp_path, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "validate", validate)
         try:
-            with pytest.raises(FileError, match=f"{tmp_path / file}: can't be written: File too large; the"):
+            with pytest.raises(FileError, match=f"{tmp_path / file}: can't be written: File too large; the {kept} is"):
                 train(config)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
