@@ -26,6 +26,8 @@ UNIT_RATIOS = {
 STRESS_RATIOS = {"GPa instead of eV/A^3": 1 / GPa, "kbar instead of eV/A^3": 10 / GPa}
 LEAST_NET_FORCE = 5e-3
 """eV/Angstrom, per atom: what the grids of plane-wave codes leave."""
+LEAST_EXCESS_STRESS = 2e-3
+"""eV/Angstrom^3, 0.3 GPa: what converged plane waves leave."""
 FEWEST_PAIRS = 3
 
 
@@ -39,7 +41,7 @@ class Fault(NamedTuple):
 
 def find_faults(survey: Survey) -> list[Fault]:
     """All that are found; none in a clean set."""
-    found = (mixed_energy_units, force_units, duplicates, net_forces, stress_sign, dominating_isolated_atoms)
+    found = (mixed_energy_units, force_units, duplicates, net_forces, stress_labels, dominating_isolated_atoms)
     return [fault for look in found for fault in look(survey)]
 
 
@@ -121,13 +123,23 @@ def net_forces(survey: Survey) -> Iterator[Fault]:
         )
 
 
-def stress_sign(survey: Survey) -> Iterator[Fault]:
+def stress_labels(survey: Survey) -> Iterator[Fault]:
     """Energies of strained frames that do not change as the stress says."""
     comparison = compare_stresses(survey.sample)
-    if not _disagrees(comparison):
+    if len(comparison.work) < FEWEST_PAIRS:
         return
-    slope = comparison.slope
-    if slope < 0:
+    slope, excess = comparison.slope, comparison.excess_stress
+    if not _disagrees(comparison):
+        if abs(excess) > LEAST_EXCESS_STRESS and comparison.excess_share > 0.8:
+            yield Fault(
+                "stress offset",
+                f"between {len(comparison.work)} pairs of strained frames, energies change as if the stress were "
+                f"{abs(excess):.3g} eV/A^3 ({abs(excess) / GPa:.2g} GPa) {'lower' if excess > 0 else 'higher'} along "
+                "each axis",
+                "plane waves of too low a cutoff give such a stress (Pulay), or other settings than the energies'; a "
+                "model cannot follow both: train without stress (training.loss.stress: 0), or correct the labels",
+            )
+    elif slope < 0:
         yield Fault(
             "stress sign",
             f"between {len(comparison.work)} pairs of strained frames, energies fall where the stress says that they "

@@ -5,7 +5,8 @@ Between two frames that differ little, the energy changes by the work done on th
     E2 - E1  =  sum_i -(F1_i + F2_i)/2 . u_i  +  (V1 s1 + V2 s2)/2 : e
 
 with u the displacements beyond the strain e that carries one cell into the other.  Over many pairs, the slope of the
-energy changes against the work is 1; it is -1 where a sign is wrong, and a ratio of units where units are mixed.
+energy changes against the work is 1; it is -1 where a sign is wrong, and a ratio of units where units are mixed.  What
+too few plane waves add to the stress (Pulay) is much the same p in all cells: E2 - E1 then lacks p (V2 - V1).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Comparison(NamedTuple):
 
     work: Array  # [P]
     energy_change: Array  # [P]
+    volume_change: Array  # [P] Angstrom^3
 
     @property
     def slope(self) -> float:
@@ -45,6 +47,19 @@ class Comparison(NamedTuple):
         """Cosine between the two."""
         norms = np.linalg.norm(self.work) * np.linalg.norm(self.energy_change)
         return float(self.work @ self.energy_change / norms) if norms > 0 else 0.0
+
+    @property
+    def excess_stress(self) -> float:
+        """eV/Angstrom^3, positive under tension: what the stress has too much on its diagonal, by least squares."""
+        missing, norm = self.work - self.energy_change, float(self.volume_change @ self.volume_change)
+        return float(missing @ self.volume_change) / norm if norm > 0 else 0.0
+
+    @property
+    def excess_share(self) -> float:
+        """Share of the squared differences between work and energy changes that excess_stress explains."""
+        missing = self.work - self.energy_change
+        left = missing - self.excess_stress * self.volume_change
+        return 1.0 - float(left @ left) / float(missing @ missing) if missing.any() else 0.0
 
 
 def compare_forces(sample: Sequence[Structure]) -> Comparison:
@@ -75,7 +90,8 @@ def compare_stresses(sample: Sequence[Structure]) -> Comparison:
 
 def _comparison(pairs: list[tuple[Structure, Structure]], works: list[float]) -> Comparison:
     changes = [(b.energy or 0.0) - (a.energy or 0.0) for a, b in pairs]
-    return Comparison(np.array(works, dtype=np.float64), np.array(changes, dtype=np.float64))
+    volumes = [b.volume - a.volume for a, b in pairs]
+    return Comparison(*(np.array(values, dtype=np.float64) for values in (works, changes, volumes)))
 
 
 def _of_a_kind(sample: Sequence[Structure]) -> Iterator[list[Structure]]:
