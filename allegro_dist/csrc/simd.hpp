@@ -3,7 +3,7 @@
 // it uses no standard library template, since the linker would merge copies compiled for different machines.
 #pragma once
 
-#ifdef __AVX512F__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 #include <stdint.h>
@@ -45,6 +45,11 @@ ALLEGRO_INLINE Vec<T> load(const T *p) {
 template <class T>
 ALLEGRO_INLINE void store(T *p, Vec<T> v) {
   *reinterpret_cast<Vec<T> *>(p) = v;
+}
+
+template <class T>
+ALLEGRO_INLINE void clear(T *values, long count) {  // rounded up to whole vectors
+  for (long i = 0; i < count; i += lanes<T>) store(values + i, Vec<T>{});
 }
 
 template <int... I>
@@ -114,6 +119,24 @@ ALLEGRO_INLINE Vec<float> exp2_of_fraction(Vec<float> f) {
   return p * f + 1.0f;
 }
 
+template <class T>
+ALLEGRO_INLINE Vec<T> clamp(Vec<T> y, T most) {
+#if defined(__AVX2__) && !defined(__AVX512F__)  // an instruction where GCC makes two of a comparison and its choice
+  if constexpr (sizeof(T) == 4) {
+    const __m256 limit = _mm256_set1_ps(most);
+    return reinterpret_cast<Vec<T>>(
+        _mm256_max_ps(_mm256_min_ps(reinterpret_cast<__m256>(y), limit), _mm256_set1_ps(-most)));
+  } else {
+    return reinterpret_cast<Vec<T>>(
+        _mm256_max_pd(_mm256_min_pd(reinterpret_cast<__m256d>(y), _mm256_set1_pd(most)), _mm256_set1_pd(-most)));
+  }
+#else
+  const Vec<T> limit = broadcast(most);
+  y = y > limit ? limit : y;
+  return y < -limit ? -limit : y;
+#endif
+}
+
 ALLEGRO_INLINE Vec<float> exp2(Vec<float> y) {
 #ifdef __AVX512F__
   // 2^y vanishes by itself where y is far below; far above, it must stay finite for reciprocal()
@@ -122,9 +145,7 @@ ALLEGRO_INLINE Vec<float> exp2(Vec<float> y) {
   const Vec<float> f = reinterpret_cast<Vec<float>>(_mm512_sub_ps(below, whole));
   return reinterpret_cast<Vec<float>>(_mm512_scalef_ps(reinterpret_cast<__m512>(exp2_of_fraction(f)), whole));
 #else
-  const Vec<float> most = broadcast(100.f);
-  y = y > most ? most : y;
-  y = y < -most ? -most : y;
+  y = clamp(y, 100.f);
   const Vec<float> shifted = y + 12582912.f;  // 1.5 * 2^23: the integer part moves into the lowest bits
   const Vec<float> p = exp2_of_fraction(y - (shifted - 12582912.f));
   return reinterpret_cast<Vec<float>>(reinterpret_cast<Vec<int32_t>>(p) +
@@ -134,9 +155,7 @@ ALLEGRO_INLINE Vec<float> exp2(Vec<float> y) {
 
 ALLEGRO_INLINE Vec<double> exp2(Vec<double> y) {
   typedef int64_t Int __attribute__((vector_size(vector_bytes)));
-  const Vec<double> most = broadcast(700.0);
-  y = y > most ? most : y;
-  y = y < -most ? -most : y;
+  y = clamp(y, 700.0);
   const Vec<double> shifted = y + 6755399441055744.0;  // 1.5 * 2^52
   const Vec<double> f = (y - (shifted - 6755399441055744.0)) * 0.693147180559945309417;
   Vec<double> p = f * (1.0 / 6227020800.0) + 1.0 / 479001600.0;  // exp(f) to 13th order, |f| <= ln(2)/2: 1e-17
@@ -163,6 +182,10 @@ ALLEGRO_INLINE Vec<float> reciprocal(Vec<float> x) {
   const __m512 r = _mm512_rcp14_ps(reinterpret_cast<__m512>(x));  // 14 bits, doubled by one Newton step
   const __m512 rest = _mm512_fnmadd_ps(reinterpret_cast<__m512>(x), r, _mm512_set1_ps(1.f));
   return reinterpret_cast<Vec<float>>(_mm512_fmadd_ps(rest, r, r));
+#elif defined(__AVX2__)
+  const __m256 r = _mm256_rcp_ps(reinterpret_cast<__m256>(x));  // 12 bits, likewise
+  const __m256 rest = _mm256_fnmadd_ps(reinterpret_cast<__m256>(x), r, _mm256_set1_ps(1.f));
+  return reinterpret_cast<Vec<float>>(_mm256_fmadd_ps(rest, r, r));
 #else
   return 1.f / x;
 #endif
