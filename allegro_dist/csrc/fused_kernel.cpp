@@ -36,9 +36,7 @@ class Evaluation {
   void dense_forward(int k) { ALLEGRO_ISA::dense_forward(view_, k); }
   void energies() { ALLEGRO_ISA::energies(view_); }
   void clear_environment_gradient(int t) {
-    T *const g = view_.work.environment_gradient[t];
-    const int size = view_.D * view_.chunk.num_atoms * view_.channels;
-    for (int i = 0; i < size; i += lanes<T>) store(g + i, Vec<T>{});
+    clear(view_.work.environment_gradient[t], static_cast<long>(view_.D) * view_.chunk.num_atoms * view_.channels);
   }
   void dense_backward(int k) { ALLEGRO_ISA::dense_backward(view_, k); }
   void tensor_backward(const DensePlan<T> &reader) { ALLEGRO_ISA::tensor_backward(view_, reader); }

@@ -58,15 +58,19 @@ struct Contraction {
 };
 
 template <class T>
-struct TensorPlan {
+struct ProductPlan {
+  int num_outputs = 0;              // components of q after this product
+  const T *path_weights = nullptr;  // [path][channel]
+  Contraction<T> start, proceed;    // q[a] from G[b] alone; from G[b] and the q[c] before
+  // The same terms for the way back: output is the component of G or of q that a term reads, `b` the component a that
+  // it gave, `c` the other factor's.
+  Contraction<T> start_by_environment, proceed_by_environment, proceed_by_adjoint;
+};
+
+template <class T>
+struct TensorPlan : ProductPlan<T> {
   int source = -1;                       // dense layer that the environment reads; -1: column e1
   MatrixProduct<T> mix[5], mix_back[5];  // per l: h -> channels, and its transpose
-  int num_outputs = 0;                   // components of q after this layer's product
-  const T *path_weights = nullptr;       // [path][channel]
-  Contraction<T> start, proceed;
-  // The same terms for those who gather rather than scatter: output is the component of G or of q that a term reads,
-  // `b` the component a that it gave, `c` the other factor's.
-  Contraction<T> start_by_environment, proceed_by_environment, proceed_by_adjoint;
   int projection_column = 0, projection_slope_column = 0, projection_gradient_column = 0;
 };
 

@@ -3,13 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
-#include <map>
-#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
 #include "harmonics.hpp"
+#include "product_planner.hpp"
 #include "two_body_table.hpp"
 
 namespace allegro_dist {
@@ -193,44 +192,13 @@ class Planner {
         tensor.mix_back[l] = product({{0, &back}}, plan_.dense[tensor.source].width);
       }
     const TensorProduct &product = model_.products[t];
-    tensor.num_outputs = product.num_outputs;
     T *const weights = planned_->memory.template allocate<T>(product.weights.rows * plan_.num_channels);
     for (int p = 0; p < product.weights.rows; ++p)
       for (int u = 0; u < model_.num_channels; ++u)
         weights[p * plan_.num_channels + u] = static_cast<T>(product.weights(p, u));
     tensor.path_weights = weights;
-    const int components = orders() * orders();
-    const int inputs = t + 1 < num_layers() ? model_.products[t + 1].num_outputs : 0;
-    tensor.start = contraction(product.start, product.num_outputs);
-    tensor.proceed = contraction(product.proceed, product.num_outputs);
-    const auto by_environment = [&](std::vector<ProductTerm> terms) {
-      for (ProductTerm &term : terms) std::swap(term.a, term.b);
-      return contraction(terms, components);
-    };
-    tensor.start_by_environment = by_environment(product.start);
-    tensor.proceed_by_environment = by_environment(product.proceed);
-    if (inputs == 0) return;  // the last layer's product only starts
-    std::vector<ProductTerm> by_adjoint = product.proceed;
-    for (ProductTerm &term : by_adjoint) term = {term.c, term.a, term.b, term.path, term.value};
-    tensor.proceed_by_adjoint = contraction(by_adjoint, inputs);
-  }
-
-  // Terms of one output and path share a weight, and stand together.
-  Contraction<T> contraction(const std::vector<ProductTerm> &terms, int num_outputs) {
-    std::map<std::pair<int, int>, std::vector<const ProductTerm *>> by_output_and_path;
-    for (const ProductTerm &term : terms) by_output_and_path[{term.a, term.path}].push_back(&term);
-    Term<T> *const out = planned_->memory.template allocate<Term<T>>(terms.size());
-    TermGroup *const groups = planned_->memory.template allocate<TermGroup>(by_output_and_path.size());
-    int num_terms = 0, num_groups = 0;
-    for (const auto &[key, group] : by_output_and_path) {
-      const int begin = num_terms;
-      for (const ProductTerm *term : group) out[num_terms++] = {term->b, term->c, static_cast<T>(term->value)};
-      groups[num_groups++] = {key.first, key.second, begin, num_terms};
-    }
-    int *const first_group = planned_->memory.template allocate<int>(num_outputs + 1);
-    for (int g = 0; g < num_groups; ++g) ++first_group[groups[g].a + 1];
-    std::partial_sum(first_group, first_group + num_outputs + 1, first_group);
-    return {num_groups, num_outputs, first_group, groups, out};
+    const int inputs = t + 1 < num_layers() ? model_.products[t + 1].num_outputs : 0;  // the last one only starts
+    plan_terms(product, orders() * orders(), inputs, planned_->memory, tensor);
   }
 
   void two_body() {

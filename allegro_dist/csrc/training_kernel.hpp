@@ -54,10 +54,8 @@ struct TrainingPlan {
   int source[max_tensor_layers] = {};  // dense layer that the environment reads
   MatrixProduct<T> mix[max_tensor_layers][5], mix_back[max_tensor_layers][5];
   long mix_place[max_tensor_layers][5] = {};  // [width of the source][channel]
-  int num_outputs[max_tensor_layers] = {};    // components of q after this layer's product
   int projection_column[max_tensor_layers] = {};
-  Contraction<T> start[max_tensor_layers], proceed[max_tensor_layers];
-  const T *path_weights[max_tensor_layers] = {};  // [path][channel]
+  ProductPlan<T> product[max_tensor_layers];
   long path_place[max_tensor_layers] = {};
 
   bool bessel = true, train_wavenumbers = false;

@@ -7,6 +7,8 @@
 #include <string>
 #include <utility>
 
+#include "product_planner.hpp"
+
 namespace allegro_dist {
 namespace {
 
@@ -236,30 +238,10 @@ class TrainingPlanner {
       plan_.mix_place[t][l] = accumulate(weights);
     }
     const TensorProduct &product = model_.products[t];
-    plan_.num_outputs[t] = product.num_outputs;
-    pack_at(plan_.path_weights[t], padded_rows(paths_[t]));
+    pack_at(plan_.product[t].path_weights, padded_rows(paths_[t]));
     plan_.path_place[t] = accumulate(paths_[t]);
-    plan_.start[t] = contraction(product.start);
-    plan_.proceed[t] = contraction(product.proceed);
-  }
-
-  // Terms of one output and path share a weight, and stand together.
-  Contraction<T> contraction(const std::vector<ProductTerm> &terms) {
-    std::map<std::pair<int, int>, std::vector<Term<T>>> by_output_and_path;
-    for (const ProductTerm &term : terms)
-      by_output_and_path[{term.a, term.path}].push_back({term.b, term.c, static_cast<T>(term.value)});
-    Term<T> *const out = planned_->memory.template allocate<Term<T>>(terms.size());
-    TermGroup *const groups = planned_->memory.template allocate<TermGroup>(by_output_and_path.size());
-    Contraction<T> contraction;
-    contraction.groups = groups;
-    contraction.terms = out;
-    int num_terms = 0;
-    for (const auto &[key, group] : by_output_and_path) {
-      const int begin = num_terms;
-      for (const Term<T> &term : group) out[num_terms++] = term;
-      groups[contraction.num_groups++] = {key.first, key.second, begin, num_terms};
-    }
-    return contraction;
+    const int inputs = t + 1 < plan_.num_layers ? model_.products[t + 1].num_outputs : 0;  // the last one only starts
+    plan_terms(product, orders() * orders(), inputs, planned_->memory, plan_.product[t]);
   }
 
   void basis() {

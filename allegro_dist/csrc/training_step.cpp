@@ -67,7 +67,8 @@ void lay_out(const TrainingPlan<T> &plan, TrainingChunk<T> &chunk, Carver<T> &ar
     chunk.environment[t] = array(atom_rows * channels);
     chunk.environment_gradient[t] = array(atom_rows * channels);
     chunk.adjoint_gradient[t] = array(atoms * components * channels);
-    for (int step = 0; step <= t; ++step) chunk.adjoint[t][step] = array(atoms * plan.num_outputs[t - step] * channels);
+    for (int step = 0; step <= t; ++step)
+      chunk.adjoint[t][step] = array(atoms * plan.product[t - step].num_outputs * channels);
   }
 }
 
@@ -79,7 +80,7 @@ void lay_out(const TrainingPlan<T> &plan, std::size_t accumulators, std::size_t 
   const std::size_t atom_rows = components * atoms + row_tile;
   std::size_t widest = 4, outputs = components;
   for (int k = 0; k < plan.num_dense; ++k) widest = std::max<std::size_t>(widest, plan.dense[k].width);
-  for (int t = 0; t < plan.num_layers; ++t) outputs = std::max<std::size_t>(outputs, plan.num_outputs[t]);
+  for (int t = 0; t < plan.num_layers; ++t) outputs = std::max<std::size_t>(outputs, plan.product[t].num_outputs);
   scratch.accumulators = array(accumulators);
   for (T **const by_component : {&scratch.harmonics, &scratch.harmonics_tangent, &scratch.harmonics_gradient})
     *by_component = array(components * rows);
@@ -94,7 +95,7 @@ void lay_out(const TrainingPlan<T> &plan, std::size_t accumulators, std::size_t 
     scratch.environment_tangent[t] = array(atom_rows * channels);
     scratch.environment_adjoint[t] = array(atom_rows * channels);
     for (int step = 0; step <= t; ++step)
-      scratch.adjoint_tangent[t][step] = array(atoms * plan.num_outputs[t - step] * channels);
+      scratch.adjoint_tangent[t][step] = array(atoms * plan.product[t - step].num_outputs * channels);
   }
   scratch.adjoint_adjoint = array(atoms * components * channels);
   for (T *&step : scratch.steps) step = array(outputs * channels);

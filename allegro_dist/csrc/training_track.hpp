@@ -32,7 +32,7 @@ class TrainingTrack : protected TrainingRows<T> {
     return l * l * c_.num_atoms + atom * (2 * l + 1) + (lm - l * l);
   }
   T *adjoint_of(T *const *steps, int t, int step, int atom) const {
-    return steps[step] + static_cast<long>(atom) * p_.num_outputs[t - step] * channels_;
+    return steps[step] + static_cast<long>(atom) * p_.product[t - step].num_outputs * channels_;
   }
   T norm_of(int atom) const { return p_.norm[c_.types[atom]]; }
 
@@ -154,16 +154,14 @@ class TrainingTrack : protected TrainingRows<T> {
 
   // --- contractions: q_t from G_t .. G_0 of an atom -----------------------------------------------------------------
 
-  const Contraction<T> &terms_of(int t, int step) const { return step ? p_.proceed[t - step] : p_.start[t]; }
-
   __attribute__((noinline)) void contract(int t) const {
     for (int a = 0; a < c_.num_atoms; ++a) {
       int rows[D];
       for (int i = 0; i < D; ++i) rows[i] = row(a, i) * channels_;
       for (int step = 0; step <= t; ++step) {
         const T *const before = step ? adjoint_of(c_.adjoint[t], t, step - 1, a) : nullptr;
-        product_forward(terms_of(t, step), p_.path_weights[t - step], p_.num_outputs[t - step], channels_, rows,
-                        c_.environment[t - step], before, adjoint_of(c_.adjoint[t], t, step, a));
+        product_forward(p_.product[t - step], channels_, rows, c_.environment[t - step], before,
+                        adjoint_of(c_.adjoint[t], t, step, a));
       }
     }
   }
@@ -172,31 +170,30 @@ class TrainingTrack : protected TrainingRows<T> {
   __attribute__((noinline)) void contract_tangent(int t) const {
     for (int a = 0; a < c_.num_atoms; ++a)
       for (int step = 0; step <= t; ++step) {
-        const Contraction<T> &terms = terms_of(t, step);
+        const ProductPlan<T> &product = p_.product[t - step];
         const T *const g = c_.environment[t - step], *const dg = w_.environment_tangent[t - step];
-        const T *const before = step ? adjoint_of(c_.adjoint[t], t, step - 1, a) : nullptr;
-        const T *const d_before = step ? adjoint_of(w_.adjoint_tangent[t], t, step - 1, a) : nullptr;
-        T *const q = adjoint_of(w_.adjoint_tangent[t], t, step, a);
+        T *const dq = adjoint_of(w_.adjoint_tangent[t], t, step, a);
         int rows[D];
         for (int i = 0; i < D; ++i) rows[i] = row(a, i) * channels_;
-        clear(q, p_.num_outputs[t - step] * channels_);
-        for (int i = 0; i < terms.num_groups; ++i) {
-          const TermGroup group = terms.groups[i];
-          const T *const weights = p_.path_weights[t - step] + group.path * channels_;
-          for (int u = 0; u < channels_; u += n) {
-            V total = V{};
-            for (int k = group.begin; k < group.end; ++k) {
-              const Term<T> &term = terms.terms[k];
-              V x = load(dg + rows[term.b] + u);
-              if (step)
-                x = x * load(before + term.c * channels_ + u) +
-                    load(g + rows[term.b] + u) * load(d_before + term.c * channels_ + u);
-              total += x * term.value;
-            }
-            T *const place = q + group.a * channels_ + u;
-            store(place, load(place) + total * load(weights + u));
-          }
+        const auto write = [&](int i, int u, const V *sums) ALLEGRO_LAMBDA { store(dq + i * channels_ + u, sums[0]); };
+        if (step == 0) {
+          sum_terms<1>(
+              product.start, product.path_weights, channels_,
+              [&](const Term<T> &term, int u, V *sums)
+                  ALLEGRO_LAMBDA { sums[0] += load(dg + rows[term.b] + u) * term.value; },
+              write);
+          continue;
         }
+        const T *const q = adjoint_of(c_.adjoint[t], t, step - 1, a);
+        const T *const dq_before = adjoint_of(w_.adjoint_tangent[t], t, step - 1, a);
+        sum_terms<1>(
+            product.proceed, product.path_weights, channels_,
+            [&](const Term<T> &term, int u, V *sums) ALLEGRO_LAMBDA {
+              const int g_place = rows[term.b] + u, q_place = term.c * channels_ + u;
+              sums[0] +=
+                  (load(dg + g_place) * load(q + q_place) + load(g + g_place) * load(dq_before + q_place)) * term.value;
+            },
+            write);
       }
   }
 
@@ -208,8 +205,7 @@ class TrainingTrack : protected TrainingRows<T> {
       for (int i = 0; i < D; ++i) rows[i] = row(a, i) * channels_;
       for (int step = t; step >= 0; --step) {
         T *const before = w_.steps[step % 2];
-        if (step) clear(before, p_.num_outputs[t - step + 1] * channels_);
-        product_backward(terms_of(t, step), p_.path_weights[t - step], channels_, rows, c_.environment[t - step],
+        product_backward(p_.product[t - step], channels_, rows, c_.environment[t - step],
                          step ? adjoint_of(c_.adjoint[t], t, step - 1, a) : nullptr, after,
                          c_.environment_gradient[t - step], before);
         after = before;
@@ -226,13 +222,10 @@ class TrainingTrack : protected TrainingRows<T> {
       for (int i = 0; i < D; ++i) rows[i] = row(a, i) * channels_;
       for (int step = t; step >= 0; --step) {
         T *const before = w_.steps[step % 2], *const before_adjoint = w_.steps[2 + step % 2];
-        if (step) {
-          clear(before, p_.num_outputs[t - step + 1] * channels_);
-          clear(before_adjoint, p_.num_outputs[t - step + 1] * channels_);
+        if (step)
           proceed_adjoint(t, step, a, rows, after, after_adjoint, before, before_adjoint);
-        } else {
+        else
           start_adjoint(t, rows, after, after_adjoint);
-        }
         after = before;
         after_adjoint = before_adjoint;
       }
@@ -245,61 +238,64 @@ class TrainingTrack : protected TrainingRows<T> {
   }
 
  private:
+  // With * for dF/d, ' for dE/d, d for the tangent, C for a term's value.
+  // y = w C G:  G* += w C y*,  w* += G (C y*) + dG (C y').
   void start_adjoint(int t, const int *rows, const T *gradient, const T *adjoint) const {
-    const Contraction<T> &terms = p_.start[t];
-    for (int i = 0; i < terms.num_groups; ++i) {
-      const TermGroup group = terms.groups[i];
-      const long path = static_cast<long>(group.path) * channels_;
-      for (int u = 0; u < channels_; u += n) {
-        const V out = load(gradient + group.a * channels_ + u), out_adjoint = load(adjoint + group.a * channels_ + u);
-        const V weight = load(p_.path_weights[t] + path + u);
-        V total = V{};
-        for (int k = group.begin; k < group.end; ++k) {
-          const Term<T> &term = terms.terms[k];
-          const int place = rows[term.b] + u;
-          T *const to_g = w_.environment_adjoint[t] + place;
-          store(to_g, load(to_g) + weight * out_adjoint * term.value);
-          total += (out_adjoint * load(c_.environment[t] + place) + out * load(w_.environment_tangent[t] + place)) *
-                   term.value;
-        }
-        T *const to_weight = w_.accumulators + p_.path_place[t] + path + u;
-        store(to_weight, load(to_weight) + total);
-      }
-    }
+    sum_terms<2>(
+        p_.product[t].start_by_environment, p_.product[t].path_weights, channels_,
+        [&](const Term<T> &term, int u, V *sums) ALLEGRO_LAMBDA {
+          sums[0] += load(adjoint + term.b * channels_ + u) * term.value;
+          sums[1] += load(gradient + term.b * channels_ + u) * term.value;
+        },
+        environment_adjoint(t, rows), path_weights_adjoint(t, rows));
   }
 
-  // y = w C G q:  G* += w C (y* q + y' dq),  q* += w C (y* G + y' dG),  q' += w C y' G,  w* += C (y* G q + y' d(G q)),
-  // with * for dF/d, ' for dE/d, d for the tangent.
+  // y = w C G q:  G* += w C (y* q + y' dq),  w* += G C (y* q + y' dq) + dG C y' q,  q* = w C (y* G + y' dG),
+  // q' = w C y' G.
   void proceed_adjoint(int t, int step, int atom, const int *rows, const T *gradient, const T *adjoint, T *q_gradient,
                        T *q_adjoint) const {
     const int k = t - step;
-    const Contraction<T> &terms = p_.proceed[k];
     const T *const q = adjoint_of(c_.adjoint[t], t, step - 1, atom);
     const T *const dq = adjoint_of(w_.adjoint_tangent[t], t, step - 1, atom);
-    for (int i = 0; i < terms.num_groups; ++i) {
-      const TermGroup group = terms.groups[i];
-      const long path = static_cast<long>(group.path) * channels_;
-      for (int u = 0; u < channels_; u += n) {
-        const V out = load(gradient + group.a * channels_ + u), out_adjoint = load(adjoint + group.a * channels_ + u);
-        const V weight = load(p_.path_weights[k] + path + u);
-        V total = V{};
-        for (int j = group.begin; j < group.end; ++j) {
-          const Term<T> &term = terms.terms[j];
-          const int g_place = rows[term.b] + u, q_place = term.c * channels_ + u;
-          const V g = load(c_.environment[k] + g_place), dg = load(w_.environment_tangent[k] + g_place);
-          const V q_of = load(q + q_place), dq_of = load(dq + q_place);
-          const V from_q = (out_adjoint * q_of + out * dq_of) * term.value;
-          const V from_g = (out_adjoint * g + out * dg) * term.value;
-          T *const to_g = w_.environment_adjoint[k] + g_place;
-          store(to_g, load(to_g) + weight * from_q);
-          store(q_adjoint + q_place, load(q_adjoint + q_place) + weight * from_g);
-          store(q_gradient + q_place, load(q_gradient + q_place) + weight * out * term.value * g);
-          total += from_g * q_of + out * term.value * g * dq_of;
-        }
-        T *const to_weight = w_.accumulators + p_.path_place[k] + path + u;
-        store(to_weight, load(to_weight) + total);
-      }
-    }
+    const T *const g = c_.environment[k], *const dg = w_.environment_tangent[k];
+    sum_terms<2>(
+        p_.product[k].proceed_by_environment, p_.product[k].path_weights, channels_,
+        [&](const Term<T> &term, int u, V *sums) ALLEGRO_LAMBDA {
+          const V out = load(gradient + term.b * channels_ + u) * term.value;
+          const V before = load(q + term.c * channels_ + u);
+          sums[0] += load(adjoint + term.b * channels_ + u) * term.value * before;
+          sums[0] += out * load(dq + term.c * channels_ + u);
+          sums[1] += out * before;
+        },
+        environment_adjoint(k, rows), path_weights_adjoint(k, rows));
+    sum_terms<2>(
+        p_.product[k].proceed_by_adjoint, p_.product[k].path_weights, channels_,
+        [&](const Term<T> &term, int u, V *sums) ALLEGRO_LAMBDA {
+          const V out = load(gradient + term.b * channels_ + u) * term.value;
+          const V environment = load(g + rows[term.c] + u);
+          sums[0] += load(adjoint + term.b * channels_ + u) * term.value * environment;
+          sums[0] += out * load(dg + rows[term.c] + u);
+          sums[1] += out * environment;
+        },
+        [&](int i, int u, const V *sums) ALLEGRO_LAMBDA {
+          store(q_adjoint + i * channels_ + u, sums[0]);
+          store(q_gradient + i * channels_ + u, sums[1]);
+        });
+  }
+
+  // The first of the sums belongs to G*; both, unweighted, to w*.
+  auto environment_adjoint(int k, const int *rows) const {
+    return [to = w_.environment_adjoint[k], rows](int i, int u, const V *sums) ALLEGRO_LAMBDA {
+      T *const place = to + rows[i] + u;
+      store(place, load(place) + sums[0]);
+    };
+  }
+  auto path_weights_adjoint(int k, const int *rows) const {
+    return [g = c_.environment[k], dg = w_.environment_tangent[k], to = w_.accumulators + p_.path_place[k],
+            channels = channels_, rows](int i, int path, int u, const V *sums) ALLEGRO_LAMBDA {
+      T *const place = to + static_cast<long>(path) * channels + u;
+      store(place, load(place) + load(g + rows[i] + u) * sums[0] + load(dg + rows[i] + u) * sums[1]);
+    };
   }
 };
 

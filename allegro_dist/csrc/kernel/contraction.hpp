@@ -19,8 +19,7 @@ __attribute__((noinline)) void contraction_forward(const ChunkView<T, L> &view, 
     for (int step = 0; step <= t; ++step) {
       const TensorPlan<T> &product = view.plan.tensor[t - step];
       const T *const before = step ? view.adjoint(t, step - 1, a) : nullptr;
-      product_forward(step ? product.proceed : product.start, product.path_weights, product.num_outputs, channels, rows,
-                      view.work.environment[t - step], before, view.adjoint(t, step, a));
+      product_forward(product, channels, rows, view.work.environment[t - step], before, view.adjoint(t, step, a));
     }
   }
 }
@@ -35,10 +34,9 @@ void contraction_backward(const ChunkView<T, L> &view, int t, int a) {
   ALLEGRO_UNROLL for (int i = 0; i < D; ++i) rows[i] = view.row(a, i) * channels;
   for (int step = t; step >= 0; --step) {
     const TensorPlan<T> &product = view.plan.tensor[t - step];
-    if (step) clear(before, view.plan.tensor[t - step + 1].num_outputs * channels);
-    product_backward(step ? product.proceed : product.start, product.path_weights, channels, rows,
-                     view.work.environment[t - step], step ? view.adjoint(t, step - 1, a) : nullptr, after,
-                     view.work.environment_gradient[t - step], before);
+    product_backward(product, channels, rows, view.work.environment[t - step],
+                     step ? view.adjoint(t, step - 1, a) : nullptr, after, view.work.environment_gradient[t - step],
+                     before);
     T *const swap = after;
     after = before;
     before = swap;
