@@ -105,7 +105,7 @@ class Planner {
       plan_.tensor[t].projection_column = place(channels);
       if (tables()) plan_.tensor[t].projection_slope_column = place(channels);
     }
-    plan_.values_stride = column;
+    plan_.values_stride = row_stride<T>(column);
 
     column = plan_.pre_activations_width;
     for (int k = 0; k < plan_.num_dense; ++k) {
@@ -115,7 +115,7 @@ class Planner {
     }
     if (!tables()) plan_.weights_gradient_column = place(orders() * channels);
     for (int t = 0; t < plan_.num_layers; ++t) plan_.tensor[t].projection_gradient_column = place(channels);
-    plan_.gradients_stride = column;
+    plan_.gradients_stride = row_stride<T>(column);
   }
 
   const DenseLayer &layer(int k) const { return model_.dense[k + first_dense()]; }

@@ -30,6 +30,15 @@ inline MemorySource host_memory() {
   return {allocate_host, release_host};
 }
 
+// Values from one row to the next, for rows of `width`: an odd number of cache lines, so that a column of many rows
+// spreads over the cache's sets.
+template <class T>
+int row_stride(int width) {
+  constexpr int line = memory_alignment / static_cast<int>(sizeof(T));
+  const int lines = (width + line - 1) / line;
+  return (lines + 1 - lines % 2) * line;
+}
+
 // Zeroed, aligned arrays that live as long as their owner. Small ones share blocks of `least_block` bytes.
 class Arena {
  public:

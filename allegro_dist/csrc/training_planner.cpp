@@ -94,17 +94,10 @@ class TrainingPlanner {
       plan_.dense[k].silu = layer(k).silu;
       plan_.dense[k].column = place(plan_.dense[k].width);
     }
-    plan_.dense_stride = row_stride(column);
+    plan_.dense_stride = row_stride<T>(column);
     plan_.weights_column = place(orders() * plan_.num_channels);
     for (int t = 0; t < plan_.num_layers; ++t) plan_.projection_column[t] = place(plan_.num_channels);
-    plan_.stride = row_stride(column);
-  }
-
-  // An odd number of cache lines, so that rows spread over the cache's sets.
-  int row_stride(int width) const {
-    constexpr int line = memory_alignment / static_cast<int>(sizeof(T));
-    const int lines = (width + line - 1) / line;
-    return (lines + 1 - lines % 2) * line;
+    plan_.stride = row_stride<T>(column);
   }
 
   // --- places of the weights ----------------------------------------------------------------------------------------

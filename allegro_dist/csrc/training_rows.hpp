@@ -39,19 +39,21 @@ ALLEGRO_INLINE void outer_tile(const T *x, const T *x2, int x_stride, const T *y
 template <class T>
 __attribute__((noinline)) void add_outer(const T *x, const T *x2, int x_stride, int x_width, const T *y, const T *y2,
                                          int y_stride, int y_width, int rows, T *out) {
-  constexpr int n = lanes<T>, block = 32, tile_rows = vector_bytes == 64 ? 8 : 4;
+  constexpr int n = lanes<T>, block = 32, tile_rows = vector_bytes == 64 ? 8 : 6;
   for (int first = 0; first < rows; first += block) {
     const int count = rows - first < block ? rows - first : block;
     const long x_first = static_cast<long>(first) * x_stride, y_first = static_cast<long>(first) * y_stride;
     const auto columns = [&]<int Vectors>(int c) {
       const T *const right = y + y_first + c, *const right2 = y2 + y_first + c;
       int k = 0;
-      for (; k + tile_rows <= x_width; k += tile_rows)
-        outer_tile<T, tile_rows, Vectors>(x + x_first + k, x2 + x_first + k, x_stride, right, right2, y_stride, count,
-                                          out + static_cast<long>(k) * y_width + c, y_width);
-      for (; k < x_width; ++k)
-        outer_tile<T, 1, Vectors>(x + x_first + k, x2 + x_first + k, x_stride, right, right2, y_stride, count,
-                                  out + static_cast<long>(k) * y_width + c, y_width);
+      const auto tiles = [&]<int Rows>() {
+        for (; k + Rows <= x_width; k += Rows)
+          outer_tile<T, Rows, Vectors>(x + x_first + k, x2 + x_first + k, x_stride, right, right2, y_stride, count,
+                                       out + static_cast<long>(k) * y_width + c, y_width);
+      };
+      tiles.template operator()<tile_rows>();
+      tiles.template operator()<4>();
+      tiles.template operator()<1>();
     };
     int c = 0;
     for (; c + 2 * n <= y_width; c += 2 * n) columns.template operator()<2>(c);
