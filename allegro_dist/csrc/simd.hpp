@@ -24,6 +24,15 @@ constexpr int vector_bytes = 32, panel_vectors = 2;  // 6 x 2, 12 x 1
 constexpr int vector_bytes = 16, panel_vectors = 2;
 #endif
 
+// Sums over components l m of all orders l up to l_max: the last order, from `first` on, up to which registers hold
+// them at once.
+constexpr int last_order(int first, int l_max) {
+  constexpr int most = vector_bytes == 64 ? 25 : 9;  // of 32 and of 16 registers
+  int last = first;
+  while (last < l_max && (last + 2) * (last + 2) - first * first <= most) ++last;
+  return last;
+}
+
 template <class T>
 struct Simd {
   typedef T type __attribute__((vector_size(vector_bytes)));

@@ -144,18 +144,28 @@ class TrainingForward : private TrainingTrack<T, L> {
     for (int a = 0; a < c_.num_atoms; ++a)
       for (int e = c_.offsets[a]; e < c_.offsets[a + 1]; ++e) {
         V y_gradient[D];
-        ALLEGRO_UNROLL for (int i = 0; i < D; ++i) y_gradient[i] = V{};
-        for (int u = 0; u < channels_; u += n) from_projections(a, e, u, y_gradient);
-        for (int t = 0; t < p_.num_layers; ++t) {
-          const TrainingDense &source = p_.dense[p_.source[t]];
-          for (int c = 0; c < source.width; c += n) {
-            const V h = load(this->values(e) + source.column + c);
-            ALLEGRO_UNROLL for (int i = 1; i < D; ++i) y_gradient[i] +=
-                h * load(c_.sums_gradient[t] + static_cast<long>(this->row(a, i)) * source.width + c);
-          }
-        }
+        gradients_of_orders<0>(a, e, y_gradient);
         write_sums(e, y_gradient);
       }
+  }
+
+  // The same of an edge's orders, from First on; those of dE/dY as vectors whose lanes are still to be added.
+  template <int First>
+  ALLEGRO_INLINE void gradients_of_orders(int a, int e, V *y_gradient) {
+    constexpr int Last = last_order(First, L), begin = First * First, size = (Last + 1) * (Last + 1) - begin;
+    V sums[size];
+    ALLEGRO_UNROLL for (int i = 0; i < size; ++i) sums[i] = V{};
+    for (int u = 0; u < channels_; u += n) from_projections<First, Last>(a, e, u, sums);
+    for (int t = 0; t < p_.num_layers; ++t) {
+      const TrainingDense &source = p_.dense[p_.source[t]];
+      for (int c = 0; c < source.width; c += n) {
+        const V h = load(this->values(e) + source.column + c);
+        ALLEGRO_UNROLL for (int i = First ? 0 : 1; i < size; ++i) sums[i] +=
+            h * load(c_.sums_gradient[t] + static_cast<long>(this->row(a, begin + i)) * source.width + c);
+      }
+    }
+    ALLEGRO_UNROLL for (int i = 0; i < size; ++i) y_gradient[begin + i] = sums[i];
+    if constexpr (Last < L) gradients_of_orders<Last + 1>(a, e, y_gradient);
   }
 
   // The sums over lanes, as the gradient of Y_lm; that of Y_00 is not used.
@@ -168,25 +178,26 @@ class TrainingForward : private TrainingTrack<T, L> {
   }
 
   // Through s_t[u] = sum_l w[l, u] sum_m q_t[lm, u] Y_lm.
-  ALLEGRO_INLINE void from_projections(int a, int e, int u, V *y_gradient) {
+  template <int First, int Last>
+  ALLEGRO_INLINE void from_projections(int a, int e, int u, V *sums) {
     const T *const weights = this->values(e) + p_.weights_column + u;
     V w_gradient[L + 1];
-    ALLEGRO_UNROLL for (int l = 0; l <= L; ++l) w_gradient[l] = V{};
+    ALLEGRO_UNROLL for (int l = First; l <= Last; ++l) w_gradient[l] = V{};
     for (int t = 0; t < p_.num_layers; ++t) {
       const T *const q = this->adjoint_of(c_.adjoint[t], t, t, a) + u;
       const V s_gradient = load(this->gradients(e) + p_.projection_column[t] + u);
-      ALLEGRO_UNROLL for (int l = 0; l <= L; ++l) {
+      ALLEGRO_UNROLL for (int l = First; l <= Last; ++l) {
         const V weighted = s_gradient * load(weights + l * channels_);
         V inner = V{};
         ALLEGRO_UNROLL for (int i = l * l; i < (l + 1) * (l + 1); ++i) {
           const V component = load(q + i * channels_);
-          y_gradient[i] += weighted * component;
+          sums[i - First * First] += weighted * component;
           inner += component * broadcast(w_.harmonics[i * capacity_ + e]);
         }
         w_gradient[l] += s_gradient * inner;
       }
     }
-    ALLEGRO_UNROLL for (int l = 0; l <= L; ++l)
+    ALLEGRO_UNROLL for (int l = First; l <= Last; ++l)
         store(this->gradients(e) + p_.weights_column + l * channels_ + u, w_gradient[l]);
   }
 

@@ -51,25 +51,30 @@ class TrainingTrack : protected TrainingRows<T> {
   // Tangent of f Y_lm alone.
   template <bool Tangent, class Feature, class Write>
   ALLEGRO_INLINE void sum_over_edges(int width, const Feature &feature, const Write &write) const {
-    const T *const y = w_.harmonics, *const dy = w_.harmonics_tangent;
     for (int a = 0; a < c_.num_atoms; ++a)
-      over_columns<2>(width, [&]<int Vectors>(int u) ALLEGRO_LAMBDA {
-        V sums[D][Vectors];
-        ALLEGRO_UNROLL for (int i = 0; i < D; ++i) ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) sums[i][v] = V{};
-        for (int e = c_.offsets[a]; e < c_.offsets[a + 1]; ++e) ALLEGRO_UNROLL for (int l = 0; l <= L; ++l) {
-            V f[Vectors], g[Vectors];
-            ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) feature(e, l, u + v * n, f[v], g[v]);
-            ALLEGRO_UNROLL for (int i = l * l; i < (l + 1) * (l + 1); ++i) {
-              const V component = broadcast(y[i * capacity_ + e]);
-              ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) sums[i][v] += f[v] * component;
-              if constexpr (!Tangent) continue;
-              const V change = broadcast(dy[i * capacity_ + e]);
-              ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) sums[i][v] += g[v] * change;
-            }
-          }
-        ALLEGRO_UNROLL for (int i = 0; i < D; ++i) ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v)
-            write(a, i, u + v * n, sums[i][v]);
-      });
+      over_columns<2>(width, [&]<int Vectors>(int u)
+                                 ALLEGRO_LAMBDA { sum_over_edges_from<Tangent, 0, Vectors>(a, u, feature, write); });
+  }
+  template <bool Tangent, int First, int Vectors, class Feature, class Write>
+  ALLEGRO_INLINE void sum_over_edges_from(int a, int u, const Feature &feature, const Write &write) const {
+    constexpr int Last = last_order(First, L), begin = First * First, size = (Last + 1) * (Last + 1) - begin;
+    const T *const y = w_.harmonics, *const dy = w_.harmonics_tangent;
+    V sums[size][Vectors];
+    ALLEGRO_UNROLL for (int i = 0; i < size; ++i) ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) sums[i][v] = V{};
+    for (int e = c_.offsets[a]; e < c_.offsets[a + 1]; ++e) ALLEGRO_UNROLL for (int l = First; l <= Last; ++l) {
+        V f[Vectors], g[Vectors];
+        ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) feature(e, l, u + v * n, f[v], g[v]);
+        ALLEGRO_UNROLL for (int i = l * l; i < (l + 1) * (l + 1); ++i) {
+          const V component = broadcast(y[i * capacity_ + e]);
+          ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) sums[i - begin][v] += f[v] * component;
+          if constexpr (!Tangent) continue;
+          const V change = broadcast(dy[i * capacity_ + e]);
+          ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) sums[i - begin][v] += g[v] * change;
+        }
+      }
+    ALLEGRO_UNROLL for (int i = 0; i < size; ++i) ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v)
+        write(a, begin + i, u + v * n, sums[i][v]);
+    if constexpr (Last < L) sum_over_edges_from<Tangent, Last + 1, Vectors>(a, u, feature, write);
   }
 
   // out[l][atom][m] = in[l][atom][m] W_l. Rows beyond those of l are scratch of the next l, or padding.

@@ -35,7 +35,7 @@ void gather_asked(const ChunkView<T, L> &view, int a) {
   }
 }
 
-// `Edges` edges of one atom, e and those that follow it.
+// `Edges` edges of one atom, e and those that follow it: the orders in as many passes as registers ask for.
 template <bool Tables, int Edges, class T, int L>
 struct EdgeGradients {
   using V = Vec<T>;
@@ -53,20 +53,12 @@ struct EdgeGradients {
       gradient[k] = view.gradients(e + k);
       y[k] = view.harmonics(e + k);
       r_gradient[k] = V{};
-      ALLEGRO_UNROLL for (int i = 0; i < D; ++i) y_gradient[k][i] = V{};
     }
   }
 
   ALLEGRO_INLINE void run(int e) {
-    const Plan<T> &plan = view.plan;
-    const T *asked = view.work.asked;
-    for (int u = 0; u < view.channels; u += n) {
-      from_projections(u, asked);
-      if constexpr (Tables) from_first_environment(u, asked);
-    }
-    for (int t = 0; t < plan.num_layers; ++t)
-      if (plan.tensor[t].source >= 0) from_environment(plan.dense[plan.tensor[t].source], asked);
-    if constexpr (Tables) from_pre_activations(plan.pre_activations_width);
+    sum_orders<0>();
+    if constexpr (Tables) from_pre_activations(view.plan.pre_activations_width);
     ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) {
       y_gradient[k][0] = r_gradient[k];  // Y_00 is constant: its place is free
       sum_lanes<T, D>(y_gradient[k], view.harmonics_gradient(e + k));
@@ -74,19 +66,50 @@ struct EdgeGradients {
   }
 
  private:
+  // Orders First .. Last of dE/dY, and what they say of dE/dr or dE/dw; then the next ones.
+  template <int First>
+  ALLEGRO_INLINE void sum_orders() {
+    constexpr int Last = last_order(First, L);
+    const Plan<T> &plan = view.plan;
+    Orders<First, Last> orders;
+    const T *asked = view.work.asked;
+    for (int u = 0; u < view.channels; u += n) {
+      from_projections(u, asked, orders);
+      if constexpr (Tables) from_first_environment(u, asked, orders);
+    }
+    for (int t = 0; t < plan.num_layers; ++t)
+      if (plan.tensor[t].source >= 0) from_environment(plan.dense[plan.tensor[t].source], asked, orders);
+    ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) ALLEGRO_UNROLL for (int i = 0; i < orders.size; ++i)
+        y_gradient[k][orders.begin + i] = orders.sums[k][i];
+    if constexpr (Last < L) sum_orders<Last + 1>();
+  }
+
+  template <int FirstOrder, int LastOrder>
+  struct Orders {
+    static constexpr int first = FirstOrder, last = LastOrder;
+    static constexpr int begin = first * first, end = (last + 1) * (last + 1), size = end - begin;
+    V sums[Edges][size];
+
+    ALLEGRO_INLINE Orders() {
+      ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) ALLEGRO_UNROLL for (int i = 0; i < size; ++i) sums[k][i] = V{};
+    }
+  };
+
   // Through s_t[u] = sum_l w[l, u] sum_m q_t[lm, u] Y_lm.
-  ALLEGRO_INLINE void from_projections(int u, const T *&asked) {
+  template <class Of>
+  ALLEGRO_INLINE void from_projections(int u, const T *&asked, Of &orders) {
     const Plan<T> &plan = view.plan;
     V w_gradient[Edges][L + 1];
-    ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) ALLEGRO_UNROLL for (int l = 0; l <= L; ++l) w_gradient[k][l] = V{};
+    ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) ALLEGRO_UNROLL for (int l = Of::first; l <= Of::last; ++l)
+        w_gradient[k][l] = V{};
     for (int t = 0; t < plan.num_layers; ++t, asked += D * n) {
       V s_gradient[Edges];
       ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) {
         s_gradient[k] = load(gradient[k] + plan.tensor[t].projection_gradient_column + u);
-        if constexpr (Tables)
+        if constexpr (Tables && Of::first == 0)
           r_gradient[k] += s_gradient[k] * load(value[k] + plan.tensor[t].projection_slope_column + u);
       }
-      ALLEGRO_UNROLL for (int l = 0; l <= L; ++l) {
+      ALLEGRO_UNROLL for (int l = Of::first; l <= Of::last; ++l) {
         V weighted[Edges], inner[Edges];
         ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) {
           weighted[k] = s_gradient[k] * load(value[k] + plan.weights_column + l * view.channels + u);
@@ -95,7 +118,7 @@ struct EdgeGradients {
         ALLEGRO_UNROLL for (int i = l * l; i < (l + 1) * (l + 1); ++i) {
           const V component = load(asked + i * n);
           ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) {
-            y_gradient[k][i] += weighted[k] * component;
+            orders.sums[k][i - Of::begin] += weighted[k] * component;
             if constexpr (!Tables) inner[k] += component * broadcast(y[k][i]);
           }
         }
@@ -104,13 +127,14 @@ struct EdgeGradients {
       }
     }
     if constexpr (!Tables)
-      ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) ALLEGRO_UNROLL for (int l = 0; l <= L; ++l)
+      ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) ALLEGRO_UNROLL for (int l = Of::first; l <= Of::last; ++l)
           store(gradient[k] + plan.weights_gradient_column + l * view.channels + u, w_gradient[k][l]);
   }
 
   // Through G_0 = sum_j e1 Y, with e1 from the table.
-  ALLEGRO_INLINE void from_first_environment(int u, const T *&asked) {
-    ALLEGRO_UNROLL for (int l = 0; l <= L; ++l) {
+  template <class Of>
+  ALLEGRO_INLINE void from_first_environment(int u, const T *&asked, Of &orders) {
+    ALLEGRO_UNROLL for (int l = Of::first; l <= Of::last; ++l) {
       const int column = view.plan.e1_column + l * view.channels + u;
       V e1[Edges], inner[Edges];
       ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) {
@@ -120,7 +144,7 @@ struct EdgeGradients {
       ALLEGRO_UNROLL for (int i = l * l; i < (l + 1) * (l + 1); ++i) {
         const V component = load(asked + i * n);
         ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) {
-          y_gradient[k][i] += e1[k] * component;
+          orders.sums[k][i - Of::begin] += e1[k] * component;
           inner[k] += component * broadcast(y[k][i]);
         }
       }
@@ -130,13 +154,14 @@ struct EdgeGradients {
   }
 
   // Through H = sum_j h Y.
-  ALLEGRO_INLINE void from_environment(const DensePlan<T> &source, const T *&asked) {
+  template <class Of>
+  ALLEGRO_INLINE void from_environment(const DensePlan<T> &source, const T *&asked, Of &orders) {
     for (int c = source.column; c < source.column + source.width; c += n, asked += D * n) {
       V feature[Edges];
       ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) feature[k] = load(value[k] + c);
-      ALLEGRO_UNROLL for (int i = 0; i < D; ++i) {
+      ALLEGRO_UNROLL for (int i = Of::begin; i < Of::end; ++i) {
         const V component = load(asked + i * n);
-        ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) y_gradient[k][i] += feature[k] * component;
+        ALLEGRO_UNROLL for (int k = 0; k < Edges; ++k) orders.sums[k][i - Of::begin] += feature[k] * component;
       }
     }
   }

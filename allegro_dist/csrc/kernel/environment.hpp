@@ -8,27 +8,30 @@ namespace allegro_dist {
 namespace ALLEGRO_ISA {
 namespace {
 
-// write(lm, channel, sum over edges of feature(edge, l, channel) Y_lm), for Vectors vectors of channels at once.
-template <int Vectors, class T, int L, class Feature, class Write>
+// write(lm, channel, sum over edges of feature(edge, l, channel) Y_lm), for Vectors vectors of channels at once; from
+// order First on.
+template <int Vectors, int First = 0, class T, int L, class Feature, class Write>
 ALLEGRO_INLINE void sum_over_edges(const ChunkView<T, L> &view, int atom, const Feature &feature, const Write &write) {
   using V = Vec<T>;
-  constexpr int n = lanes<T>, D = ChunkView<T, L>::D;
-  V sums[D][Vectors];
-  ALLEGRO_UNROLL for (int i = 0; i < D; ++i) ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) sums[i][v] = V{};
+  constexpr int n = lanes<T>, Last = last_order(First, L), begin = First * First,
+                size = (Last + 1) * (Last + 1) - begin;
+  V sums[size][Vectors];
+  ALLEGRO_UNROLL for (int i = 0; i < size; ++i) ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) sums[i][v] = V{};
   const int end = view.first_edge(atom + 1);
   for (int e = view.first_edge(atom); e < end; ++e) {
     const T *const y = view.harmonics(e);
-    ALLEGRO_UNROLL for (int l = 0; l <= L; ++l) {
+    ALLEGRO_UNROLL for (int l = First; l <= Last; ++l) {
       V f[Vectors];
       ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) f[v] = feature(e, l, v * n);
       ALLEGRO_UNROLL for (int i = l * l; i < (l + 1) * (l + 1); ++i) {
         const V component = broadcast(y[i]);
-        ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) sums[i][v] += f[v] * component;
+        ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v) sums[i - begin][v] += f[v] * component;
       }
     }
   }
-  ALLEGRO_UNROLL for (int i = 0; i < D; ++i) ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v)
-      write(i, v * n, sums[i][v]);
+  ALLEGRO_UNROLL for (int i = 0; i < size; ++i) ALLEGRO_UNROLL for (int v = 0; v < Vectors; ++v)
+      write(begin + i, v * n, sums[i][v]);
+  if constexpr (Last < L) sum_over_edges<Vectors, Last + 1>(view, atom, feature, write);
 }
 
 // out[l][atom][m] = in[l][atom][m] W_l for all l. Rows beyond those of l are scratch of the next l, or padding.
