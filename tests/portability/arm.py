@@ -6,6 +6,7 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,12 @@ def missing_packages() -> list[str]:
 def build() -> Path:
     """The folder of the engine's library; built anew where sources have changed."""
     folder = ROOT / "build" / "aarch64"
-    toolchain = ["--toolchain", ROOT / "cmake" / "aarch64.cmake", "-DALLEGRO_CUDA=OFF"]
+    toolchain = [
+        "--toolchain",
+        ROOT / "cmake" / "aarch64.cmake",
+        "-DALLEGRO_CUDA=OFF",
+        f"-DPython_EXECUTABLE={sys.executable}",
+    ]
     for command in (
         ["cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", *toolchain],
         ["cmake", "--build", folder, "--target", "allegro_engine", "allegroplugin"],
