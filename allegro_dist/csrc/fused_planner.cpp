@@ -197,8 +197,7 @@ class Planner {
       for (int u = 0; u < model_.num_channels; ++u)
         weights[p * plan_.num_channels + u] = static_cast<T>(product.weights(p, u));
     tensor.path_weights = weights;
-    const int inputs = t + 1 < num_layers() ? model_.products[t + 1].num_outputs : 0;  // the last one only starts
-    plan_terms(product, orders() * orders(), inputs, planned_->memory, tensor);
+    plan_terms<T>(model_, t, planned_->memory, tensor);
   }
 
   void two_body() {

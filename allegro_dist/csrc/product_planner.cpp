@@ -39,16 +39,19 @@ std::vector<ProductTerm> by_adjoint(std::vector<ProductTerm> terms) {
 }  // namespace
 
 template <class T>
-void plan_terms(const TensorProduct &product, int components, int inputs, Arena &memory, ProductPlan<T> &plan) {
+void plan_terms(const FusedModel &model, int t, Arena &memory, ProductPlan<T> &plan) {
+  const TensorProduct &product = model.products[t];
+  const int components = (model.l_max + 1) * (model.l_max + 1);
   plan.num_outputs = product.num_outputs;
   plan.start = contraction<T>(product.start, product.num_outputs, memory);
   plan.proceed = contraction<T>(product.proceed, product.num_outputs, memory);
   plan.start_by_environment = contraction<T>(by_environment(product.start), components, memory);
   plan.proceed_by_environment = contraction<T>(by_environment(product.proceed), components, memory);
-  if (inputs) plan.proceed_by_adjoint = contraction<T>(by_adjoint(product.proceed), inputs, memory);
+  if (t + 1 == static_cast<int>(model.products.size())) return;  // the last one only starts
+  plan.proceed_by_adjoint = contraction<T>(by_adjoint(product.proceed), model.products[t + 1].num_outputs, memory);
 }
 
-template void plan_terms(const TensorProduct &, int, int, Arena &, ProductPlan<float> &);
-template void plan_terms(const TensorProduct &, int, int, Arena &, ProductPlan<double> &);
+template void plan_terms(const FusedModel &, int, Arena &, ProductPlan<float> &);
+template void plan_terms(const FusedModel &, int, Arena &, ProductPlan<double> &);
 
 }  // namespace allegro_dist

@@ -5,9 +5,8 @@
 
 namespace allegro_dist {
 
-// Fills num_outputs and the contractions of `plan`. `components` are those of an environment, `inputs` those of the q
-// that the product proceeds from; 0: it only starts.
+// Fills num_outputs and the contractions of tensor layer t's product.
 template <class T>
-void plan_terms(const TensorProduct &product, int components, int inputs, Arena &memory, ProductPlan<T> &plan);
+void plan_terms(const FusedModel &model, int t, Arena &memory, ProductPlan<T> &plan);
 
 }  // namespace allegro_dist

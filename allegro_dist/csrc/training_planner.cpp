@@ -230,11 +230,9 @@ class TrainingPlanner {
       product(plan_.mix_back[t][l], {{0, transposed(weights)}}, plan_.dense[environment.source].width);
       plan_.mix_place[t][l] = accumulate(weights);
     }
-    const TensorProduct &product = model_.products[t];
     pack_at(plan_.product[t].path_weights, padded_rows(paths_[t]));
     plan_.path_place[t] = accumulate(paths_[t]);
-    const int inputs = t + 1 < plan_.num_layers ? model_.products[t + 1].num_outputs : 0;  // the last one only starts
-    plan_terms(product, orders() * orders(), inputs, planned_->memory, plan_.product[t]);
+    plan_terms(model_, t, planned_->memory, plan_.product[t]);
   }
 
   void basis() {
