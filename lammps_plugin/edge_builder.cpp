@@ -2,20 +2,45 @@
 
 #include "neigh_list.h"
 
-namespace allegro_dist {
+#include <algorithm>
+#include <numeric>
 
-std::vector<int> block_starts(const LAMMPS_NS::NeighList &list, int max_edges) {
-  std::vector<int> starts;
-  long num_neighbors = 0;
-  for (int position = 0; position < list.inum; ++position) {
-    num_neighbors += list.numneigh[list.ilist[position]];
-    // Centers without neighbors cost energy terms only; they are bounded by the same number.
-    const bool fits = !starts.empty() && num_neighbors <= max_edges && position - starts.back() < max_edges;
-    if (fits) continue;
-    starts.push_back(position);
-    num_neighbors = list.numneigh[list.ilist[position]];
+namespace allegro_dist {
+namespace {
+
+constexpr int window = 4096;  // centers: enough for a type's to outweigh that its tables are fetched
+
+}  // namespace
+
+void order_centers(const LAMMPS_NS::NeighList &list, const int *type, int num_types, std::vector<int> &centers) {
+  centers.resize(list.inum);
+  std::vector<int> next(num_types + 2);  // place of the next center of each type, one type further
+  for (int begin = 0; begin < list.inum; begin += window) {
+    const int end = std::min(begin + window, list.inum);
+    std::fill(next.begin(), next.end(), 0);
+    for (int position = begin; position < end; ++position) ++next[type[list.ilist[position]] + 1];
+    next[0] = begin;
+    std::partial_sum(next.begin(), next.end(), next.begin());
+    for (int position = begin; position < end; ++position) {
+      const int center = list.ilist[position];
+      centers[next[type[center]]++] = center;
+    }
   }
-  starts.push_back(list.inum);
+}
+
+std::vector<int> block_starts(const std::vector<int> &centers, const int *num_neighbors, int max_edges) {
+  std::vector<int> starts;
+  const int num_centers = static_cast<int>(centers.size());
+  long num_edges = 0;
+  for (int place = 0; place < num_centers; ++place) {
+    num_edges += num_neighbors[centers[place]];
+    // Centers without neighbors cost energy terms only; they are bounded by the same number.
+    const bool fits = !starts.empty() && num_edges <= max_edges && place - starts.back() < max_edges;
+    if (fits) continue;
+    starts.push_back(place);
+    num_edges = num_neighbors[centers[place]];
+  }
+  starts.push_back(num_centers);
   return starts;
 }
 
@@ -26,15 +51,15 @@ void EdgeBuilder::grow(std::size_t num_neighbors) {
   vectors_.resize(3 * num_neighbors);
 }
 
-void EdgeBuilder::build(const LAMMPS_NS::NeighList &list, int begin, int end, const double *const *x, const int *type,
-                        const TypeMap &types) {
+void EdgeBuilder::build(const LAMMPS_NS::NeighList &list, const int *begin, const int *end, const double *const *x,
+                        const int *type, const TypeMap &types) {
   centers_.clear();
   center_types_.clear();
   offsets_.assign(1, 0);
   const double unit = types.length_unit;
   int num_edges = 0;
-  for (int position = begin; position < end; ++position) {
-    const int center = list.ilist[position], num_neighbors = list.numneigh[center];
+  for (const int *c = begin; c < end; ++c) {
+    const int center = *c, num_neighbors = list.numneigh[center];
     const int center_type = types.model_type[type[center]];
     if (center_type < 0) continue;
     grow(static_cast<std::size_t>(num_edges) + num_neighbors);

@@ -215,7 +215,8 @@ long PairAllegro::listed_at_once() const {
 }
 
 double PairAllegro::memory_usage() {
-  double bytes = Pair::memory_usage() + deviation_.memory_usage();
+  double bytes =
+      Pair::memory_usage() + deviation_.memory_usage() + sizeof(int) * static_cast<double>(centers_.capacity());
   for (const Slot &slot : slots_) {
     bytes += slot.edges.memory_usage() + slot.mean.memory_usage();
     for (const auto &result : slot.results) bytes += result.memory_usage();

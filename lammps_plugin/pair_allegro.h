@@ -74,6 +74,7 @@ class PairAllegro : public Pair {
   allegro_dist::Units units_;  // of this run, which update knows
   int absent_mask_ = 0;        // group bits of atoms that only LAMMPS's bookkeeping knows
   std::vector<Slot> slots_;
+  std::vector<int> centers_;          // of the list, in the order in which blocks take them
   std::vector<int> present_centers_;  // of the list, where some are absent
   bigint list_build_ = -1;            // of LAMMPS's builds, the one whose list the engine has; -1: none
 

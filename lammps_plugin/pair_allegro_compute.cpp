@@ -62,7 +62,8 @@ void PairAllegro::end_run() {
 
 std::string PairAllegro::run_blocks(bool wants_deviation) {
   std::string failure;
-  const std::vector<int> starts = allegro_dist::block_starts(*list, static_cast<int>(listed_at_once()));
+  allegro_dist::order_centers(*list, atom->type, atom->ntypes, centers_);
+  const auto starts = allegro_dist::block_starts(centers_, list->numneigh, static_cast<int>(listed_at_once()));
   allegro_dist::InOrder blocks(static_cast<int>(starts.size()) - 1, static_cast<int>(slots_.size()));
 #pragma omp parallel num_threads(committee_.num_workers())
   blocks.run([&](int b, int slot) { evaluate_block(starts[b], starts[b + 1], omp_get_thread_num(), slots_[slot]); },
@@ -78,7 +79,7 @@ std::string PairAllegro::run_blocks(bool wants_deviation) {
 void PairAllegro::evaluate_block(int begin, int end, int worker, Slot &slot) const {
   slot.failure.clear();
   try {
-    slot.edges.build(*list, begin, end, atom->x, atom->type, types_);
+    slot.edges.build(*list, centers_.data() + begin, centers_.data() + end, atom->x, atom->type, types_);
     const auto block = slot.edges.block();
     committee_.evaluate(block, worker, slot.results);
     if (committee_.size() > 1 && options_.takes_mean) take_mean(slot.results, block, slot.mean);

@@ -58,10 +58,17 @@ STRUCTURES = {
 @pytest.mark.parametrize("device", ("cpu", "emulated"))  # emulated: the GPU's code, played by the host
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_float64_equals_python(name, device, potentials, archives, tmp_path):
-    atoms = STRUCTURES[name]()
-    pair = pair_allegro(archives["float64"], TYPE_NAMES, options=f"device {device}")
-    found = run_lammps(tmp_path, atoms, TYPE_NAMES, pair)
-    expected = evaluate(potentials["float64"], atoms)
+    compare(STRUCTURES[name](), potentials["float64"], archives["float64"], f"device {device}", tmp_path)
+
+
+def test_more_atoms_than_are_sorted_by_type_at_once(potentials, archives, tmp_path):
+    atoms = in_lammps_frame(silica(seed=6, repeat=(9, 8, 8)))  # 4,608; edge_builder.cpp sorts 4,096
+    compare(atoms, potentials["float64"], archives["float64"], "device cpu", tmp_path)
+
+
+def compare(atoms: Atoms, potential, archive, options: str, folder) -> None:
+    found = run_lammps(folder, atoms, TYPE_NAMES, pair_allegro(archive, TYPE_NAMES, options=options))
+    expected = evaluate(potential, atoms)
     assert found.energy == pytest.approx(expected.energies.sum(), abs=1e-9 * len(atoms))
     np.testing.assert_allclose(found.energies, expected.energies, rtol=0, atol=1e-9)
     np.testing.assert_allclose(found.forces, expected.forces, rtol=0, atol=1e-8)
