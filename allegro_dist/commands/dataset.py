@@ -42,6 +42,10 @@ def _add_build(p: argparse.ArgumentParser) -> None:
         help="leave out frames whose energy per atom is K robust standard deviations from what their composition says",
     )  # fmt: skip
     p.add_argument("--keep-duplicates", action="store_true", help="keep frames with atoms at the same places (0.1 mA)")
+    p.add_argument(
+        "--primitive", action="store_true",
+        help="store frames that repeat a smaller cell, such as strained crystals, as that cell",
+    )  # fmt: skip
     for name in ("val", "test"):
         p.add_argument(
             f"--{name}", nargs="+", default=(), metavar="FRACTION|FILE",
@@ -63,8 +67,8 @@ def _build(args: argparse.Namespace) -> int:
         raise DataError(f"{output.parent}: no such folder")
     options = BuildOptions(
         r_max=args.r_max, energy_unit=args.energy_unit, length_unit=args.length_unit, max_force=args.max_force,
-        outliers=args.outliers, keep_duplicates=args.keep_duplicates, val=_part(args.val), test=_part(args.test),
-        split_by=args.split_by, seed=args.seed,
+        outliers=args.outliers, keep_duplicates=args.keep_duplicates, primitive=args.primitive, val=_part(args.val),
+        test=_part(args.test), split_by=args.split_by, seed=args.seed,
     )  # fmt: skip
     start = time.monotonic()
     built = build_set(output, args.files, options, lambda line: print(line, file=sys.stderr))
@@ -73,6 +77,8 @@ def _build(args: argparse.Namespace) -> int:
         f"{output}: {built.kept} frames ({parts}), {output.stat().st_size / 1e6:.1f} MB, "
         f"neighbors within {args.r_max} A; {time.monotonic() - start:.1f} s"
     )
+    if built.repeats.frames:
+        print("{} frames repeat a smaller cell: {} atoms became {}".format(*built.repeats))
     for reason, count in built.left_out.items():
         print(f"left out: {count} frames, {reason}")
     return 0

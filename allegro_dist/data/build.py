@@ -19,8 +19,10 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from allegro_dist.data.filters import energy_deviations, geometry_key, largest_force
+from allegro_dist.data.isolated import are_isolated
 from allegro_dist.data.neighbors import find_edges
 from allegro_dist.data.parts import draw_parts
+from allegro_dist.data.primitive import Repeats, primitive
 from allegro_dist.data.scratch import ScratchTables
 from allegro_dist.data.set_file import PARTS, Header
 from allegro_dist.data.set_writer import write_set
@@ -50,6 +52,8 @@ class BuildOptions:
     outliers: float | None = None
     """Leave out frames whose energy per atom is so many robust standard deviations from what compositions explain."""
     keep_duplicates: bool = False
+    primitive: bool = False
+    """Store frames that repeat a smaller cell as that cell (primitive.py)."""
     val: float | tuple[str, ...] = ()
     test: float | tuple[str, ...] = ()
     """Part to set apart: a fraction of the frames, or files."""
@@ -65,6 +69,7 @@ class Built(NamedTuple):
     kept: int
     parts: dict[str, int]
     left_out: Counter[str]  # for each reason
+    repeats: Repeats  # which became one cell
 
 
 def build_set(
@@ -94,7 +99,7 @@ def build_set(
             frames["part"][drawn] = _draw(frames[drawn], fractions, options)
         write_set(path, reader.header(frames, numbers), frames, atoms, edges)
     parts = Counter(PARTS[part] for part in frames["part"].tolist())
-    return Built(len(frames), dict(parts), +left_out)
+    return Built(len(frames), dict(parts), +left_out, reader.repeats)
 
 
 class _Reader:
@@ -103,6 +108,7 @@ class _Reader:
     def __init__(self, options: BuildOptions, scratch: ScratchTables, report: Callable[[str], None]) -> None:
         self.options, self.scratch, self.report = options, scratch, report
         self.left_out = Counter[str]()
+        self.repeats = Repeats(0, 0, 0)
         self.sources: dict[str, int] = {}
         self.groups: dict[str, int] = {}
         self.seen: set[bytes] = set()
@@ -112,7 +118,7 @@ class _Reader:
         """Append the frames of files, as of one part."""
         for path in files:
             for structure, info in iterate_frames(path):
-                structure = _converted(structure, self.options)
+                structure = self._reduced(_converted(structure, self.options))
                 reason = self._why_not(structure)
                 if reason:
                     self.left_out[reason] += 1
@@ -132,6 +138,15 @@ class _Reader:
             is_split=bool(frames["part"].any()),
             made_by=dataclasses.asdict(self.options),
         )
+
+    def _reduced(self, structure: Structure) -> Structure:
+        if not self.options.primitive:
+            return structure
+        cell = primitive(structure)
+        if cell is not structure:
+            counts = (1, len(structure.symbols), len(cell.symbols))
+            self.repeats = Repeats(*map(sum, zip(self.repeats, counts, strict=True)))
+        return cell
 
     def _why_not(self, structure: Structure) -> str:
         """Why a frame is left out; nothing if it is not."""
@@ -185,16 +200,20 @@ def _without_outliers(frames: NDArray[Any], atoms: NDArray[Any], options: BuildO
     frame = np.repeat(np.arange(len(frames)), frames["num_atoms"])
     size = len(numbers)
     compositions = np.bincount(frame * size + kind, minlength=len(frames) * size).reshape(-1, size).astype(np.float64)
-    several = frames["num_atoms"] > 1  # an isolated atom is far from all others, and right
-    deviations = energy_deviations(compositions[several], frames["energy"][several])
+    judged = ~_isolated(frames)  # whose energies are far from all others, and right
+    deviations = energy_deviations(compositions[judged], frames["energy"][judged])
     keep = np.ones(len(frames), dtype=bool)
-    keep[several] = deviations <= options.outliers
+    keep[judged] = deviations <= options.outliers
     return keep
 
 
 def _draw(frames: NDArray[Any], fractions: dict[int, float], options: BuildOptions) -> NDArray[np.uint8]:
     groups = np.arange(len(frames)) if options.split_by == "frame" else frames["group"].astype(np.int64)
-    return draw_parts(groups, frames["num_atoms"] > 1, fractions, options.seed)
+    return draw_parts(groups, ~_isolated(frames), fractions, options.seed)
+
+
+def _isolated(frames: NDArray[Any]) -> NDArray[np.bool_]:
+    return are_isolated(frames["num_atoms"], frames["cell"], frames["pbc"])
 
 
 def _reasons(left_out: Counter[str]) -> str:

@@ -77,7 +77,7 @@ def build_graphs(structures: Sequence[Structure], type_names: Sequence[str], cut
 
 
 def _split(frames: FrameSet, fraction: float, generator: torch.Generator) -> tuple[FrameSet, FrameSet]:
-    candidates = np.flatnonzero(frames.num_atoms > 1)
+    candidates = np.flatnonzero(~frames.isolated)
     num_val = max(1, round(fraction * len(candidates)))
     if len(candidates) - num_val < 1:
         raise DataError(

@@ -51,7 +51,7 @@ def mixed_energy_units(survey: Survey) -> Iterator[Fault]:
     alike = defaultdict(list)
     shares = np.round(survey.compositions / survey.num_atoms[:, None], 6)
     for index, share in enumerate(shares):
-        if np.isfinite(per_atom[index]) and abs(per_atom[index]) > 1e-6 and survey.num_atoms[index] > 1:
+        if np.isfinite(per_atom[index]) and abs(per_atom[index]) > 1e-6 and not survey.isolated[index]:
             alike[share.tobytes()].append(index)
     for indices in alike.values():
         units = _unit_ratio(np.abs(per_atom[indices]))
@@ -158,9 +158,9 @@ def stress_labels(survey: Survey) -> Iterator[Fault]:
 
 
 def dominating_isolated_atoms(survey: Survey) -> Iterator[Fault]:
-    """Single-atom frames that outweigh all other energies in the loss."""
+    """Frames of an isolated atom that outweigh all other energies in the loss."""
     labelled = np.isfinite(survey.energies)
-    single = (survey.num_atoms == 1)[labelled]
+    single = survey.isolated[labelled]
     if not single.any() or single.all():
         return
     squares = survey.beyond_composition()[labelled] ** 2
@@ -168,7 +168,7 @@ def dominating_isolated_atoms(survey: Survey) -> Iterator[Fault]:
     if share > max(0.5, 2 * single.mean()):
         yield Fault(
             "isolated atoms dominate",
-            f"{int(single.sum())} single-atom frames make {100 * share:.0f} % of what composition leaves of the "
+            f"{int(single.sum())} frames of isolated atoms make {100 * share:.0f} % of what composition leaves of the "
             f"energies per atom, squared (up to {np.sqrt(squares[single].max()):.3g} eV)",
             "an atom without neighbors has the energy of its shift, whatever is trained: give these frames as "
             "data.isolated_atoms with model.per_type_shift: isolated_atoms, or leave them out",

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from allegro_dist.data.graph import Batch, Graph, build_graph, collate
+from allegro_dist.data.isolated import is_isolated
 from allegro_dist.data.structure import Array, Structure, digest, require_labels
 
 
@@ -59,6 +60,10 @@ class FrameSet(Protocol):
     def energies(self) -> Array:
         """[F] eV; not a number where a frame has none."""
 
+    @property
+    def isolated(self) -> NDArray[np.bool_]:
+        """[F] which are of an isolated atom."""
+
     def __len__(self) -> int: ...
 
     def symbols(self) -> tuple[str, ...]:
@@ -71,7 +76,7 @@ class FrameSet(Protocol):
         """Sum of the squares of all force components, eV^2/Angstrom^2, and their number."""
 
     def isolated_energies(self) -> dict[str, float]:
-        """Energy of the first single-atom frame of each symbol, eV."""
+        """Energy of the first isolated atom of each symbol, eV."""
 
     def require_labels(self, *, forces: bool, stress: bool) -> None:
         """As structure.require_labels."""
@@ -103,6 +108,10 @@ class FrameList:
     def energies(self) -> Array:
         return np.array([np.nan if s.energy is None else s.energy for s in self.frames], dtype=np.float64)
 
+    @property
+    def isolated(self) -> NDArray[np.bool_]:
+        return np.array([is_isolated(s) for s in self.frames], dtype=bool)
+
     def __len__(self) -> int:
         return len(self.frames)
 
@@ -118,7 +127,7 @@ class FrameList:
         return sum(float((f**2).sum()) for f in forces), sum(f.size for f in forces)
 
     def isolated_energies(self) -> dict[str, float]:
-        single = [s for s in reversed(self.frames) if len(s.symbols) == 1]
+        single = [s for s in reversed(self.frames) if is_isolated(s)]
         return {s.symbols[0]: s.energy for s in single if s.energy is not None}
 
     def require_labels(self, *, forces: bool, stress: bool) -> None:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from allegro_dist.config import ConfigError, ModelConfig
-from allegro_dist.data.frames import FrameList, FrameSet, Graphs
+from allegro_dist.data.frames import FrameSet, Graphs
+from allegro_dist.data.isolated import FAR
 from allegro_dist.data.structure import Array, DataError, Structure
 
 
@@ -31,7 +32,7 @@ def compute_statistics(
     """Statistics of training frames and their graphs for the types of a model.
 
     Args:
-        isolated: single-atom frames, for per_type_shift: isolated_atoms; those among `frames` count too.
+        isolated: single-atom frames, for per_type_shift: isolated_atoms; isolated atoms among `frames` count too.
     """
     num_types = len(type_names)
     neighbors, scale, shift = config.avg_num_neighbors, config.per_type_scale, config.per_type_shift
@@ -43,7 +44,8 @@ def compute_statistics(
     if shift == "least_squares":
         shifts = least_squares_shift(*_compositions(frames, type_names))
     elif shift == "isolated_atoms":
-        given = {**frames.isolated_energies(), **FrameList(isolated).isolated_energies()}
+        said = {s.symbols[0]: s.energy for s in reversed(isolated) if len(s.symbols) == 1 and s.energy is not None}
+        given = frames.isolated_energies() | said
         shifts = isolated_shift(*_compositions(frames, type_names), _isolated(given, type_names))
     else:
         shifts = _given("per_type_shift", shift, type_names)
@@ -108,8 +110,8 @@ def _isolated(found: dict[str, float], type_names: Sequence[str]) -> Array:
     missing = [name for name in type_names if name not in found]
     if missing:
         raise DataError(
-            f"per_type_shift: isolated_atoms: no single-atom frame of {', '.join(missing)} in data.isolated_atoms "
-            "or the training frames"
+            f"per_type_shift: isolated_atoms: no single-atom frame of {', '.join(missing)} in data.isolated_atoms, "
+            f"nor among the training frames (there, one without an image within {FAR:g} A)"
         )
     return np.array([found[name] for name in type_names], dtype=np.float64)
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from allegro_dist.data.graph import Batch, build_graph, collate
+from allegro_dist.data.isolated import are_isolated
 from allegro_dist.data.set_file import PARTS, SUFFIX, SetFile, pieces
 from allegro_dist.data.structure import Array, DataError, Structure, require_labels
 
@@ -64,6 +65,10 @@ class StoredFrames:
         return self.column("energy")
 
     @property
+    def isolated(self) -> NDArray[np.bool_]:
+        return are_isolated(self.num_atoms, self.column("cell"), self.column("pbc"))
+
+    @property
     def has_stress(self) -> NDArray[np.bool_]:
         """[F]"""
         return ~np.isnan(self.file.frames["stress"][:, 0, 0][self.indices])
@@ -99,7 +104,7 @@ class StoredFrames:
         return sum(self.column("force_square")[has_forces].tolist()), num_components
 
     def isolated_energies(self) -> dict[str, float]:
-        single = self.indices[(self.num_atoms == 1) & np.isfinite(self.energies)]
+        single = self.indices[self.isolated & np.isfinite(self.energies)]
         frames = self.file.frames[single[::-1]]
         numbers = self.file.atoms(frames)["number"]
         return {chemical_symbols[z]: float(e) for z, e in zip(numbers, frames["energy"], strict=True)}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from allegro_dist.data.filters import geometry_key, largest_force
 from allegro_dist.data.frames import by_atomic_number
+from allegro_dist.data.isolated import is_isolated
 from allegro_dist.data.neighbors import find_edges
 from allegro_dist.data.statistics import least_squares_shift
 from allegro_dist.data.structure import Array, DataError, Structure
@@ -33,6 +34,7 @@ class Survey(NamedTuple):
     net_force: Array  # [F] magnitude of their sum
     pressure: Array  # [F] minus a third of the stress's trace, eV/Angstrom^3
     densities: Array  # [F] atoms per Angstrom^3; only of cells that are periodic in three directions
+    isolated: NDArray[np.bool_]  # [F] which are of an isolated atom
     keys: list[bytes]  # filters.geometry_key
     sample: list[Structure]
 
@@ -63,7 +65,7 @@ class NeighborCounts(NamedTuple):
 
 def survey(structures: Iterable[Structure]) -> Survey:
     """Go through frames once; raises DataError when there are none."""
-    sources, kinds, keys, numbers = [], [], [], []
+    sources, kinds, keys, numbers, isolated = [], [], [], [], []
     counted: dict[str, Counter[str]] = {}  # of each formula
     sample: list[tuple[int, Structure]] = []
     stride = 1
@@ -75,6 +77,7 @@ def survey(structures: Iterable[Structure]) -> Survey:
         kinds.append(formula)
         keys.append(geometry_key(s))
         numbers.append(_numbers(s))
+        isolated.append(is_isolated(s))
         if index % stride == 0:
             sample.append((index, s))
         if len(sample) > SAMPLE:  # every second of them, so that they stay evenly spaced
@@ -86,7 +89,8 @@ def survey(structures: Iterable[Structure]) -> Survey:
     rows = {formula: [float(counts[name]) for name in symbols] for formula, counts in counted.items()}
     compositions = np.array([rows[formula] for formula in kinds])
     columns = dict(zip(COLUMNS, np.array(numbers).T, strict=True))
-    return Survey(sources, kinds, symbols, compositions, **columns, keys=keys, sample=[s for _, s in sample])
+    kept = [s for _, s in sample]
+    return Survey(sources, kinds, symbols, compositions, **columns, isolated=np.array(isolated), keys=keys, sample=kept)
 
 
 def count_neighbors(sample: Sequence[Structure], cutoffs: Sequence[float]) -> list[NeighborCounts]:

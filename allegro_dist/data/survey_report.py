@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 
 from allegro_dist.data.faults import Fault
 from allegro_dist.data.filters import energy_deviations
+from allegro_dist.data.primitive import count_repeats
 from allegro_dist.data.structure import Array
 from allegro_dist.data.survey import NeighborCounts, Survey
 from allegro_dist.drawing import MODEL, add_axes, new_figure, png
@@ -39,6 +40,12 @@ def lines(survey: Survey, neighbors: Sequence[NeighborCounts], faults: Sequence[
     for count in neighbors:
         low, high = np.percentile(count.per_atom, (0, 100))
         yield f"neighbors within {count.cutoff:g} A: {count.per_atom.mean():.1f} (from {low:.0f} to {high:.0f})"
+    repeats = count_repeats(survey.sample)
+    if repeats.frames:
+        yield (
+            f"{repeats.frames} of {len(survey.sample)} frames repeat a smaller cell: {repeats.atoms} atoms, where "
+            f"{repeats.needed} say the same (`dataset build --primitive`)"
+        )
     for fault in faults:
         yield ""
         yield f"WARNING, {fault.name}: {fault.finding}."
@@ -64,9 +71,9 @@ def plot(survey: Survey, neighbors: Sequence[NeighborCounts], path: Path) -> Non
 
 
 def _ranges(survey: Survey) -> list[tuple[str, Array]]:
-    several = survey.num_atoms > 1
-    deviations = np.full(len(several), np.nan)
-    deviations[several] = energy_deviations(survey.compositions[several], survey.energies[several])
+    judged = ~survey.isolated
+    deviations = np.full(len(judged), np.nan)
+    deviations[judged] = energy_deviations(survey.compositions[judged], survey.energies[judged])
     deviations[np.isnan(survey.energies)] = np.nan
     return [
         ("atoms", survey.num_atoms),

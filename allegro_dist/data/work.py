@@ -19,6 +19,7 @@ import numpy as np
 from ase.geometry import complete_cell
 from numpy.typing import NDArray
 
+from allegro_dist.data.isolated import is_isolated
 from allegro_dist.data.structure import Array, Structure
 
 MOST_OF_A_KIND = 200
@@ -98,7 +99,7 @@ def _of_a_kind(sample: Sequence[Structure]) -> Iterator[list[Structure]]:
     """Frames of the same atoms, in the same order, of one source; evenly thinned where there are many."""
     kinds = defaultdict(list)
     for s in sample:
-        if len(s.symbols) > 1:
+        if not is_isolated(s):
             kinds[s.symbols, s.pbc, s.file].append(s)
     for frames in kinds.values():
         if len(frames) > 1:

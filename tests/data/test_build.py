@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
@@ -104,6 +105,20 @@ def test_frames_may_lack_forces_or_stress(build):
     no_stress.calc.results.pop("stress")
     _, kept = build([atoms, only_energy, no_stress])
     assert [(s.forces is not None, s.stress is not None) for s in kept] == [(True, True), (False, False), (True, False)]
+
+
+def test_repeated_cells_are_stored_once_and_drawn_as_crystals(build, tmp_path):
+    frames = []
+    for n in range(10):
+        atoms = bulk("Si", a=5.3 + 0.05 * n).repeat(2)
+        frames.append(relabelled(atoms, energy=-16.0 + 0.1 * n, forces=np.zeros((16, 3)), stress=np.eye(3) * n))
+    lone = relabelled(Atoms("Si"), energy=-1.0)
+    built, kept = build([*frames, lone], primitive=True, val=0.2)
+    assert built.repeats == (10, 160, 20)
+    assert built.parts == {"train": 9, "val": 2}  # the isolated atom is not drawn, two of ten crystals are
+    assert sorted(s.energy for s in kept) == pytest.approx([*(-2.0 + 0.0125 * np.arange(10)), -1.0])
+    assert "0.xyz, frame 10" in sources(f"{tmp_path}/set.h5@train")
+    assert open_set(tmp_path / "set.h5").isolated_energies() == {"Si": -1.0}
 
 
 def test_set_of_isolated_atoms_has_no_edges(build, tmp_path):

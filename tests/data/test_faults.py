@@ -171,7 +171,7 @@ def test_copper_stresses_of_mlearn_are_off_the_slope_of_its_energies():
 def test_isolated_atoms_that_dominate_are_found():
     lone = [with_labels(Atoms(s), 0.0, np.zeros((1, 3))) for s in ("Cu", "Al")]
     (fault,) = faults_of(crystals(), strained(), lone)
-    assert fault.name == "isolated atoms dominate" and "2 single-atom frames" in fault.finding
+    assert fault.name == "isolated atoms dominate" and "2 frames of isolated atoms" in fault.finding
     assert "data.isolated_atoms" in fault.advice
 
 
